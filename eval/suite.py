@@ -1,0 +1,120 @@
+"""Measure one model on sets of triples, keeping a value for every query so that models can be compared in pairs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy import stats
+from transformers import CLIPModel, PreTrainedTokenizerBase
+
+from modeling_paraclip import TEXT_COLUMNS, encode_texts
+
+from .tasks.image_text_retrieval import image_text_retrieval
+from .tasks.paraphrased_retrieval import paraphrased_retrieval
+
+
+@dataclass
+class Measurement:
+    """One metric of one model on one data set: `values` holds one number a query, a fraction in 0..1."""
+
+    model: str
+    task: str
+    dataset: str
+    metric: str
+    values: np.ndarray
+    seconds: float
+
+    @property
+    def value(self) -> float:
+        return float(self.values.mean())
+
+    def to_dict(self) -> dict:
+        """The entry of a results file (DESIGN.md): `{model, task, dataset, metric, value, ci95, n, seconds}`."""
+        return {
+            "model": self.model,
+            "task": self.task,
+            "dataset": self.dataset,
+            "metric": self.metric,
+            "value": self.value,
+            "ci95": bootstrap_ci95(self.values),
+            "n": len(self.values),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def bootstrap_ci95(values: np.ndarray, seed: int = 0) -> list[float]:
+    """[low, high]: percentile bootstrap (2,000 resamples) of the mean. Of differences query by query, it is paired."""
+    if len(values) < 2 or np.ptp(values) == 0:  # nothing to resample
+        return [float(values.mean())] * 2
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=np.random.default_rng(seed)
+    )
+    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+
+
+def measure_retrieval(
+    text_embeds: np.ndarray, gallery_embeds: np.ndarray, picture_of_text: np.ndarray, k: int = 10
+) -> dict[tuple[str, str, str], np.ndarray]:
+    """(task, text column or columns, metric) -> a value a query.
+
+    Args:
+        text_embeds: (n, 3, dim) of x, x', x'', L2-normalised; the rows belong to
+        picture_of_text: (n,) indices into
+        gallery_embeds: (m, dim), L2-normalised.
+        k: depth of the overlap metrics, at most m.
+    """
+    k = min(k, len(gallery_embeds))
+    measured = {}
+    for view, column in enumerate(TEXT_COLUMNS):
+        if view > 0:
+            overlap = paraphrased_retrieval(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
+            measured |= {("paraphrased_retrieval", column, metric): values for metric, values in overlap.items()}
+        recall = image_text_retrieval(text_embeds[:, view], gallery_embeds, picture_of_text)
+        measured |= {("image_text_retrieval", column, metric): values for metric, values in recall.items()}
+    return measured
+
+
+def gallery_of(eval_sets: dict[str, Dataset]) -> tuple[list[str], np.ndarray]:
+    """The distinct pictures of all sets together, as (`image_id`s, (m, dim) float32 normalised `image_embeds`)."""
+    embeds: dict[str, np.ndarray] = {}
+    for dataset in eval_sets.values():
+        for image_id, embed in zip(dataset["image_id"], dataset.with_format("numpy")["image_embeds"]):
+            embeds.setdefault(image_id, embed)
+    gallery = np.stack(list(embeds.values())).astype(np.float32)
+    return list(embeds), gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+
+
+def embed_triples(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> np.ndarray:
+    """(n, 3, dim) normalised embeddings of the three texts of each row. Each distinct text is encoded once."""
+    texts = [text for column in TEXT_COLUMNS for text in dataset[column]]
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    embeds = encode_texts(model, tokenizer, list(distinct)).numpy()
+    return embeds[[distinct[text] for text in texts]].reshape(len(TEXT_COLUMNS), len(dataset), -1).swapaxes(0, 1)
+
+
+def evaluate_model(
+    name: str, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, eval_sets: dict[str, Dataset]
+) -> list[Measurement]:
+    """Paraphrased and image-text retrieval on each of `eval_sets` (triples with `image_embeds`).
+
+    The gallery is the pictures of all sets together, so a further set of pictures makes the search harder.
+    """
+    image_ids, gallery_embeds = gallery_of(eval_sets)
+    index = {image_id: i for i, image_id in enumerate(image_ids)}
+    measurements = []
+    for set_name, dataset in eval_sets.items():
+        start = time.perf_counter()
+        with torch.inference_mode():
+            text_embeds = embed_triples(model, tokenizer, dataset)
+        picture_of_text = np.array([index[image_id] for image_id in dataset["image_id"]])
+        measured = measure_retrieval(text_embeds, gallery_embeds, picture_of_text)
+        seconds = time.perf_counter() - start
+        measurements += [
+            Measurement(name, task, f"{set_name}/{column}", metric, values, seconds)
+            for (task, column, metric), values in measured.items()
+        ]
+    return measurements
