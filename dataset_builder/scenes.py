@@ -223,7 +223,9 @@ def _word(scene: Scene, style: str, templates: tuple[str, ...], rng: random.Rand
 
 def write_caption(scene: Scene, rng: random.Random) -> str:
     """x: a noisy web caption of at most `MAX_CAPTION_WORDS` words, in the words the base CLIP knows."""
-    text = _word(scene, "caption", CAPTION_TEMPLATES, rng, held_out=False)
+    text = ""
+    while not text or len(text.split()) > MAX_CAPTION_WORDS:
+        text = _word(scene, "caption", CAPTION_TEMPLATES, rng, held_out=False)
     prefix, suffix = (part.format(n=rng.randrange(1000, 10000)) for part in rng.choice(CAPTION_NOISE))
     noisy = f"{prefix}{text}{suffix}"
     return noisy if len(noisy.split()) <= MAX_CAPTION_WORDS else text

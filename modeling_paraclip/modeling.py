@@ -16,18 +16,14 @@ BASE_MODEL_DIR = Path(__file__).parent / "base"  # the embedded base CLIP; see s
 
 
 class ParaCLIPModel(CLIPModel):
-    """`CLIPModel` whose forward computes the loss of the paper and whose image side is frozen from the start.
+    """`CLIPModel` whose forward computes the loss of the paper. `load_clip` opens one and freezes its image side.
 
-    Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale`.
     Set `loss` (a `ParaCLIPLoss`, weights 1 by default) to change the terms' weights.
     """
 
     def __init__(self, config: CLIPConfig):
         super().__init__(config)
         self.loss = ParaCLIPLoss()
-        for frozen in (self.vision_model, self.visual_projection):
-            frozen.requires_grad_(False)
-        self.logit_scale.requires_grad_(False)
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(n, length) right-padded token ids -> (n, dim) embeddings, not normalised.
@@ -72,6 +68,8 @@ class ParaCLIPModel(CLIPModel):
 def load_clip(model_name_or_path: str | Path, **hub_kwargs) -> tuple[ParaCLIPModel, torch.dtype]:
     """Open a CLIP model of a folder or the Hub for training: float32, safetensors only, no remote code.
 
+    Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale`.
+
     Returns the model and the dtype its weights were stored in, which `interop.publish` writes them back in.
 
     Raises:
@@ -89,6 +87,10 @@ def load_clip(model_name_or_path: str | Path, **hub_kwargs) -> tuple[ParaCLIPMod
             f"{model_name_or_path} has no safetensors weights that can be read; pickled weights are not opened, as "
             "they can run code. Convert them once where you trust them: model.save_pretrained(DIR) writes safetensors."
         ) from error
+    # not in __init__: from_pretrained makes new parameters, all of which require a gradient
+    model.requires_grad_(False)
+    model.text_model.requires_grad_(True)
+    model.text_projection.requires_grad_(True)
     stored_dtype = model.dtype
     return model.float(), stored_dtype
 

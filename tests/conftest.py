@@ -1,0 +1,54 @@
+"""A tiny corpus and a tiny CLIP, made once a session; nothing here is downloaded."""
+
+import json
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import pytest
+import torch
+from transformers import AutoProcessor, CLIPConfig, CLIPModel
+
+from dataset_builder import scenes
+from modeling_paraclip import BASE_MODEL_DIR
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory):
+    """No test reads or leaves anything in the user's caches."""
+    import datasets
+
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets_cache")
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """A folder with `pairs.jsonl` (40 triples) and `pictures/`: what a user brings."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "pictures").mkdir()
+    with open(folder / "pairs.jsonl", "w") as file:
+        for index, row in enumerate(scenes.generate("train", 40)):
+            row.pop("image").save(folder / "pictures" / row["image_id"])
+            file.write(json.dumps({"index": index, **row}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    """A random CLIP of a few thousand weights, with the embedded base's tokenizer and image processor."""
+    folder = tmp_path_factory.mktemp("tiny_clip")
+    processor = AutoProcessor.from_pretrained(BASE_MODEL_DIR)
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    special = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    torch.manual_seed(0)
+    model = CLIPModel(
+        CLIPConfig(
+            text_config={**tower, **special, "projection_dim": 8, "vocab_size": len(processor.tokenizer)},
+            vision_config={**tower, "projection_dim": 8, "image_size": scenes.IMAGE_SIZE, "patch_size": 32},
+            projection_dim=8,
+        )
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

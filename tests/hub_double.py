@@ -1,0 +1,148 @@
+"""A Hub on loopback, for the real `huggingface_hub` client: enough of its HTTP to create, push to and load from."""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+class HubDouble:
+    """`with HubDouble() as hub:` serves at `hub.url`; `hub.repos[id]` is what was pushed, path -> bytes."""
+
+    def __init__(self):
+        self.repos: dict[str, dict[str, bytes]] = {}
+        self.lfs: dict[str, bytes] = {}
+        self.tokens: set[str] = set()
+
+    def __enter__(self):
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def sha(self, repo: str) -> str:
+        content = sorted((path, hashlib.sha256(data).hexdigest()) for path, data in self.repos[repo].items())
+        return hashlib.sha1(repr(content).encode()).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubDouble
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def send(self, body=b"", status=200, **headers):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def handle_any(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = unquote(urlsplit(self.path).path)
+        self.hub.tokens.add((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+        for pattern, method in ROUTES:
+            match = re.fullmatch(pattern, path)
+            if match:
+                return method(self, body, **match.groupdict())
+        return self.send({"error": f"no route {self.command} {path}"}, 404)
+
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any
+
+    def whoami(self, body):
+        self.send({"type": "user", "name": "tester", "orgs": [], "auth": {"type": "access_token"}})
+
+    def create(self, body):
+        request = json.loads(body)
+        organization = request.get("organization") or "tester"
+        repo = f"{organization}/{request['name']}"
+        exists = repo in self.hub.repos
+        self.hub.repos.setdefault(repo, {})
+        self.send({"url": f"{self.hub.url}/{repo}", "id": repo}, 409 if exists else 200)
+
+    def validate(self, body):
+        self.send({"errors": [], "warnings": []})
+
+    def info(self, body, repo, rev=None):
+        if repo not in self.hub.repos:
+            return self.missing("RepoNotFound")
+        siblings = [{"rfilename": path} for path in self.hub.repos[repo]]
+        return self.send({"id": repo, "sha": self.hub.sha(repo), "siblings": siblings, "private": False, "tags": []})
+
+    def preupload(self, body, repo):
+        files = json.loads(body)["files"]
+        modes = [
+            {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith("tensors") else "regular"} for f in files
+        ]
+        self.send({"files": [{**mode, "shouldIgnore": False} for mode in modes]})
+
+    def lfs_batch(self, body, repo):
+        objects = [
+            {**o, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{o['oid']}"}}}
+            for o in json.loads(body)["objects"]
+        ]
+        self.send({"transfer": "basic", "objects": objects}, Content_Type="application/vnd.git-lfs+json")
+
+    def lfs_put(self, body, oid):
+        self.hub.lfs[oid] = body
+        self.send()
+
+    def commit(self, body, repo):
+        files = self.hub.repos[repo]
+        for entry in map(json.loads, body.decode().splitlines()):
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                files[value["path"]] = self.hub.lfs[value["oid"]]
+        sha = self.hub.sha(repo)
+        self.send({"commitUrl": f"{self.hub.url}/{repo}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None})
+
+    def tree(self, body, repo):
+        if repo not in self.hub.repos:
+            return self.missing("RepoNotFound")
+        files = self.hub.repos[repo].items()
+        return self.send(
+            [{"type": "file", "path": p, "size": len(d), "oid": hashlib.sha1(d).hexdigest()} for p, d in files]
+        )
+
+    def resolve(self, body, repo, rev, path):
+        if repo not in self.hub.repos:
+            return self.missing("RepoNotFound")
+        data = self.hub.repos[repo].get(path)
+        if data is None:
+            return self.missing("EntryNotFound")
+        etag = f'"{hashlib.sha256(data).hexdigest()}"'
+        return self.send(
+            data, X_Repo_Commit=self.hub.sha(repo), ETag=etag, X_Linked_Etag=etag, X_Linked_Size=str(len(data))
+        )
+
+    def missing(self, code):
+        self.send({"error": code}, 404, X_Error_Code=code)
+
+
+REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
+ROUTES = [
+    (r"/api/whoami-v2", _Handler.whoami),
+    (r"/api/repos/create", _Handler.create),
+    (r"/api/validate-yaml", _Handler.validate),
+    (rf"/api/models/{REPO}/preupload/[^/]+", _Handler.preupload),
+    (rf"/api/models/{REPO}/commit/[^/]+", _Handler.commit),
+    (rf"/api/models/{REPO}/tree/[^/]+(/.*)?", _Handler.tree),
+    (rf"/api/models/{REPO}(/revision/(?P<rev>[^/]+))?", _Handler.info),
+    (rf"/{REPO}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
+    (r"/lfs/(?P<oid>\w+)", _Handler.lfs_put),
+    (rf"/{REPO}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
+]

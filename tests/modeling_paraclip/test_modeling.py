@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, BertConfig, BertModel, CLIPModel
+
+from dataset_builder import scenes
+from modeling_paraclip import BASE_MODEL_DIR, ParaCLIPLoss, encode_texts, load_clip
+
+TEXTS = ["a red circle", "two small blue stars left of a big green square on grass", "moon"]
+
+
+def test_views_in_one_forward_are_clips_own_embeddings(tiny_clip):
+    model, _ = load_clip(tiny_clip)
+    tokenizer = AutoProcessor.from_pretrained(tiny_clip).tokenizer
+    plain = CLIPModel.from_pretrained(tiny_clip)
+    # the reference: each text by itself, padded to 77 with its mask, as the tokenizer gives it
+    expected = torch.cat(
+        [
+            plain.get_text_features(
+                **tokenizer(text, padding="max_length", max_length=77, return_tensors="pt")
+            ).pooler_output
+            for text in TEXTS
+        ]
+    )
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")["input_ids"]
+    outputs = model(batch[None], image_embeds=torch.randn(1, 8))
+    torch.testing.assert_close(outputs["text_embeds"][0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        encode_texts(model, tokenizer, TEXTS, batch_size=2),
+        torch.nn.functional.normalize(expected, dim=-1),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_pixel_values_and_their_embeddings_give_one_loss(tiny_clip):
+    model, _ = load_clip(tiny_clip)
+    input_ids = torch.randint(0, 500, (3, 3, 6))
+    pixel_values = torch.randn(3, 3, scenes.IMAGE_SIZE, scenes.IMAGE_SIZE)
+    from_pixels = model(input_ids, pixel_values=pixel_values)
+    from_embeds = model(input_ids, image_embeds=model.encode_image(pixel_values))
+    assert from_pixels["loss"].item() == from_embeds["loss"].item()
+    with pytest.raises(ValueError, match="image_embeds or pixel_values"):
+        model(input_ids)
+
+
+def test_loss_is_of_the_right_views(tiny_clip):
+    model, _ = load_clip(tiny_clip)
+    image_embeds = torch.randn(4, 8)
+    outputs = model(torch.randint(0, 500, (4, 3, 6)), image_embeds)
+    x, x1, x2 = outputs["text_embeds"].unbind(1)
+    expected = ParaCLIPLoss()(image_embeds, x, x1, x2, model.logit_scale)
+    assert all(outputs[name] == value for name, value in expected.items())
+
+
+def test_only_text_model_and_text_projection_train(tiny_clip):
+    model, _ = load_clip(tiny_clip)
+    trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    frozen = {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+    assert trained == {"text_model", "text_projection"}
+    assert frozen == {"vision_model", "visual_projection", "logit_scale"}
+
+
+def test_half_precision_base_trains_in_float32(tiny_clip, tmp_path):
+    CLIPModel.from_pretrained(tiny_clip).half().save_pretrained(tmp_path)
+    model, stored = load_clip(tmp_path)
+    assert model.dtype == torch.float32
+    assert stored == torch.float16
+
+
+def test_refuses_what_is_not_clip(tmp_path):
+    tiny = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=10)
+    BertModel(tiny).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="type 'bert'"):
+        load_clip(tmp_path)
+
+
+def test_refuses_pickled_weights(tiny_clip, tmp_path):
+    (tmp_path / "config.json").write_text((tiny_clip / "config.json").read_text())
+    torch.save(CLIPModel.from_pretrained(tiny_clip).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="no safetensors weights"):
+        load_clip(tmp_path)
+
+
+def test_the_shipped_base_finds_its_captions():
+    """At least 60% R@1, captions to 500 pictures, in the style it was trained on; and far less when reworded."""
+    model = CLIPModel.from_pretrained(BASE_MODEL_DIR)
+    processor = AutoProcessor.from_pretrained(BASE_MODEL_DIR)
+    rows = list(scenes.generate("test", 500))
+    pixels = processor.image_processor([row["image"] for row in rows], return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        pictures = torch.cat([model.get_image_features(p).pooler_output for p in pixels.split(100)])
+    pictures = torch.nn.functional.normalize(pictures, dim=-1)
+    recall = {}
+    for column in ("caption", "paraphrase_1", "paraphrase_2"):
+        found = (encode_texts(model, processor.tokenizer, [row[column] for row in rows]) @ pictures.T).argmax(dim=1)
+        recall[column] = np.mean(found.numpy() == np.arange(500))
+    assert recall["caption"] >= 0.6
+    assert recall["caption"] - recall["paraphrase_1"] > 0.2
+    assert recall["paraphrase_1"] > recall["paraphrase_2"]
+
+
+def test_the_shipped_base_is_small_and_plain():
+    assert sum(path.stat().st_size for path in BASE_MODEL_DIR.iterdir()) <= 8_000_000
+    assert {path.suffix for path in BASE_MODEL_DIR.iterdir()} <= {".json", ".safetensors"}
+    assert json.loads((BASE_MODEL_DIR / "config.json").read_text())["architectures"] == ["CLIPModel"]

@@ -1,0 +1,191 @@
+"""`train.py` as people run it, on a tiny model: what it leaves, what it refuses, that it resumes and pushes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoProcessor, CLIPModel, pipeline
+
+import train
+from tests.hub_double import HubDouble
+
+FAST = ["--use_cpu", "--max_steps=4", "--per_device_train_batch_size=8", "--learning_rate=1e-2", "--disable_tqdm=True"]
+
+
+def run(tiny_clip, pairs, out, *arguments):
+    train.main(
+        ["--model_name_or_path", str(tiny_clip), "--train_file", str(pairs / "pairs.jsonl")]
+        + ["--image_dir", str(pairs / "pictures"), "--output_dir", str(out)]
+        + ["--image_cache_dir", str(out / "cache"), "--validation_split_percentage", "40", *FAST, *arguments]
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_clip, pairs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    run(tiny_clip, pairs, out, "--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2",
+        "--load_best_model_at_end", "--metric_for_best_model", "average_overlap@10")  # fmt: skip
+    return out
+
+
+def test_leaves_a_publishable_model(trained, tiny_clip):
+    model = CLIPModel.from_pretrained(trained)
+    processor = AutoProcessor.from_pretrained(trained)
+    classify = pipeline("zero-shot-image-classification", str(trained))
+    answers = classify(Image.new("RGB", (96, 96), "red"), candidate_labels=["red circle", "blue star"])
+    assert {answer["label"] for answer in answers} == {"red circle", "blue star"}
+    assert type(model) is CLIPModel
+    assert processor.tokenizer.model_max_length == 77
+    assert not [p for p in trained.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl", ".py")]
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_clip, trained))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {"text_model", "text_projection"}
+
+
+def test_evaluates_during_training_and_keeps_the_best(trained):
+    state = json.loads((trained / "trainer_state.json").read_text())
+    assert sum("eval_average_overlap@10" in entry for entry in state["log_history"]) == 2
+    assert state["best_metric"] == max(
+        entry["eval_average_overlap@10"] for entry in state["log_history"] if "eval_loss" in entry
+    )
+    best = load_file(Path(state["best_model_checkpoint"]) / "model.safetensors")
+    published = load_file(trained / "model.safetensors")
+    assert all(torch.equal(best[name], published[name]) for name in published)
+
+
+def test_card_and_results_agree(trained):
+    results = json.loads((trained / "results.json").read_text())
+    assert {entry["model"] for entry in results} == {"base", "tuned"}
+    card = ModelCard.load(trained / "README.md")
+    assert len(card.data.eval_results) == len(results) / 2
+    figure = next(e for e in results if e["model"] == "tuned" and e["metric"] == "average_overlap@10")
+    assert f"{100 * figure['value']:.1f}" in card.text
+    assert "not evaluated" not in card.text.lower()
+    assert (trained / "rankings.png").stat().st_size > 1000
+
+
+def test_without_anything_to_measure_the_card_says_so(tiny_clip, pairs, tmp_path):
+    run(tiny_clip, pairs, tmp_path, "--validation_split_percentage", "0", "--max_steps", "1")
+    assert "Not evaluated." in (tmp_path / "README.md").read_text()
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_lora_leaves_the_frozen_side_alone_and_an_adapter(tiny_clip, pairs, tmp_path):
+    run(tiny_clip, pairs, tmp_path, "--use_lora", "--lora_r", "4")
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_clip, tmp_path))
+    assert before.keys() == after.keys()
+    for name in before:
+        if name.startswith(("vision_model", "visual_projection", "logit_scale")):
+            assert before[name].numpy().tobytes() == after[name].numpy().tobytes()
+    assert not torch.equal(before["text_model.encoder.layers.0.mlp.fc1.weight"],
+                           after["text_model.encoder.layers.0.mlp.fc1.weight"])  # fmt: skip
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"] == 4
+    assert "LoRA of rank 4" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("lora", [(), ("--use_lora", "--lora_dropout", "0.1")], ids=["full", "lora"])
+def test_resumed_run_ends_bitwise_equal(lora, tiny_clip, pairs, tmp_path):
+    run(tiny_clip, pairs, tmp_path / "whole", "--save_steps", "2", *lora)
+    (tmp_path / "cut").mkdir()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "cut" / "checkpoint-2")
+    run(tiny_clip, pairs, tmp_path / "cut", "--save_steps", "2", "--resume_from_checkpoint", "last", *lora)
+    whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+    log = json.loads((tmp_path / "cut" / "trainer_state.json").read_text())
+    assert log["global_step"] == 4
+
+
+def test_same_seed_same_model(tiny_clip, pairs, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        run(tiny_clip, pairs, tmp_path / name, "--seed", seed)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_dataset_with_embeds_and_validation_split_needs_no_pictures(tiny_clip, tmp_path):
+    rows = {name: [f"{name} {i}" for i in range(12)] for name in ("caption", "paraphrase_1", "paraphrase_2")}
+    split = datasets.Dataset.from_dict(
+        {
+            **rows,
+            "image_id": list(map(str, range(12))),
+            "image_embeds": [[i / 10 + j for j in range(8)] for i in range(12)],
+        }
+    )
+    datasets.DatasetDict(train=split, validation=split).save_to_disk(tmp_path / "corpus")
+    train.main(["--model_name_or_path", str(tiny_clip), "--dataset_name", str(tmp_path / "corpus"),
+                "--output_dir", str(tmp_path / "out"), *FAST])  # fmt: skip
+    assert (tmp_path / "out" / "results.json").exists()
+    assert not (tmp_path / "out" / "rankings.png").exists()
+
+
+def test_skipped_pictures_leave_a_trained_model(tiny_clip, pairs, tmp_path, caplog):
+    shutil.copytree(pairs, tmp_path / "pairs")
+    next((tmp_path / "pairs" / "pictures").iterdir()).write_bytes(b"broken")
+    with pytest.raises(SystemExit, match="cannot read picture"):
+        run(tiny_clip, tmp_path / "pairs", tmp_path / "out")
+    run(tiny_clip, tmp_path / "pairs", tmp_path / "out", "--skip_bad_images")
+    assert "1 bad pictures, 1 rows left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--per_device_train_batch_size", "1"], "a batch of 1 has no negatives"),
+        (["--dataset_name", "x"], "give one of the two"),
+        (["--validation_split_percentage", "0", "--eval_strategy", "epoch"], "nothing to evaluate on"),
+        (["--train_file", "absent.jsonl"], "absent.jsonl: no such file"),
+    ],
+)
+def test_refuses_in_one_sentence(arguments, message, tiny_clip, pairs, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(tiny_clip, pairs, tmp_path, *arguments)
+    assert message in f"{stopped.value} {capsys.readouterr().err}"
+
+
+def test_own_data_needs_a_named_model(pairs, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--train_file", str(pairs / "pairs.jsonl")])
+    assert "--model_name_or_path" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    text = capsys.readouterr().out
+    assert "pairs.jsonl" in text
+    assert "--use_lora" in text
+
+
+def test_push_to_hub(tiny_clip, pairs, tmp_path):
+    """The real client, in a process of its own as its endpoint is read at import."""
+    with HubDouble() as hub:
+        environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0",
+                       "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}  # fmt: skip
+        command = [sys.executable, train.__file__, "--model_name_or_path", str(tiny_clip)]
+        command += ["--train_file", str(pairs / "pairs.jsonl"), "--image_dir", str(pairs / "pictures")]
+        command += ["--output_dir", str(tmp_path / "out"), "--validation_split_percentage", "40", *FAST]
+        command += ["--save_steps", "2", "--push_to_hub", "--hub_model_id", "tester/paraclip"]
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        pushed = hub.repos["tester/paraclip"]
+        assert pushed["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
+        assert {"README.md", "config.json", "processor_config.json", "tokenizer.json", "results.json"} <= set(pushed)
+        assert not [name for name in pushed if name.startswith("checkpoint") or name.endswith((".pt", ".pth", ".bin"))]
+        assert not [name for name, data in pushed.items() if b"hf_secret" in data]
+        load = (
+            "from transformers import CLIPModel, AutoProcessor;"
+            "print(type(CLIPModel.from_pretrained('tester/paraclip')).__name__,"
+            "type(AutoProcessor.from_pretrained('tester/paraclip')).__name__)"
+        )
+        loaded = subprocess.run(
+            [sys.executable, "-c", load], env=environment, check=True, capture_output=True, text=True
+        )
+    assert loaded.stdout.split() == ["CLIPModel", "CLIPProcessor"]
