@@ -18,7 +18,7 @@ FILE_TYPES = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "par
 class ParaCLIPConfig(datasets.BuilderConfig):
     """A config of the corpus: how many `train` triples, and the seed that all scenes follow from."""
 
-    def __init__(self, num_train: int = 6000, num_eval: int = 500, seed: int = 0, **kwargs):
+    def __init__(self, num_train: int = 12_000, num_eval: int = 500, seed: int = 0, **kwargs):
         super().__init__(version=datasets.Version("1.0.0"), **kwargs)
         self.num_train = num_train
         self.num_eval = num_eval

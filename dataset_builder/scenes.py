@@ -6,7 +6,7 @@ groups of shapes, a spatial relation and a background. It is told in three ways,
 * `caption` (x): terse, noisy, in the words that web captions keep using, a synonym in 3 of 100 places. The base
   CLIP saw only these, so it knows the synonyms little, as real ones do.
 * `paraphrase_1` (x'): a clean sentence, in which about half of the words are synonyms.
-* `paraphrase_2` (x''): another syntax and only synonyms.
+* `paraphrase_2` (x''): another syntax, and 7 of 10 words are synonyms.
 
 What keeps the evaluation honest, all of it asserted in `tests/dataset_builder/test_scenes.py`:
 
@@ -180,9 +180,9 @@ def _plural(noun: str) -> str:
 
 
 def _choose(words: Words, style: str, rng: random.Random) -> str:
-    """One of a concept's words: 3% synonyms ("caption"), half ("plain"), all ("free"), or half "unseen"."""
+    """One of a concept's words: 3% synonyms ("caption"), half ("plain"), 70% ("free"), or half "unseen"."""
     caption_word, synonyms, unseen = words
-    if rng.random() >= {"caption": 0.03, "plain": 0.5}.get(style, 1.0):
+    if rng.random() >= {"caption": 0.03, "plain": 0.5, "free": 0.7}.get(style, 1.0):
         return caption_word
     if style == "unseen" and rng.random() < 0.5:
         return unseen
