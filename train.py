@@ -44,9 +44,9 @@ from modeling_paraclip.image_embeds import DEFAULT_CACHE_DIR
 
 logger = logging.getLogger("train")
 
-# Chosen on the validation split. The embedded base is a tiny model, far from where it should be: it takes steps that would
-# wreck a real CLIP. Its two text-text terms are weighed down, as with the paper's 1, 1, 1 image-to-text recall of the
-# captions falls by 5 points (the texts drift apart where no picture is).
+# Chosen on the validation split. The embedded base is a tiny model, far from where it should be: it takes steps that
+# would wreck a real CLIP. The two text-text terms are weighed down, as with the paper's 1, 1, 1 image-to-text recall
+# of the captions falls by 5 points (the texts drift apart where no picture is).
 SCENES_DEFAULTS = {
     "learning_rate": 3e-4,
     "num_train_epochs": 3,
@@ -111,7 +111,9 @@ def parse_args(argv: list[str] | None) -> tuple[ModelArguments, DataArguments, P
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    data, _ = HfArgumentParser(DataArguments).parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    data, _ = HfArgumentParser(DataArguments, add_help=False).parse_args_into_dataclasses(
+        argv, return_remaining_strings=True
+    )
     own_data = data.train_file is not None or data.dataset_name is not None
     if not own_data:
         parser.set_defaults(**SCENES_DEFAULTS)

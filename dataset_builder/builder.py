@@ -3,63 +3,202 @@
 from __future__ import annotations
 
 import itertools
+import json
+import logging
+import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, get_dataset_split_names, load_dataset, load_from_disk
 
 from . import scenes
 
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
+CITATION = """@inproceedings{kim-etal-2024-fine,
+    title = {Fine-tuning {CLIP} Text Encoders with Two-step Paraphrasing},
+    author = {Kim, Hyunjae and Yoon, Seunghyun and Bui, Trung and Zhao, Handong and Tran, Quan and Dernoncourt, Franck
+        and Kang, Jaewoo},
+    booktitle = {Findings of the Association for Computational Linguistics: EACL 2024},
+    year = {2024}
+}"""
+logger = logging.getLogger(__name__)
 FILE_TYPES = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
 class ParaCLIPConfig(datasets.BuilderConfig):
-    """A config of the corpus: how many `train` triples, and the seed that all scenes follow from."""
+    """A config of the corpus.
 
-    def __init__(self, num_train: int = 12_000, num_eval: int = 500, seed: int = 0, **kwargs):
+    Args:
+        num_train, num_eval, seed: `scenes`: how many triples, and the seed that all scenes follow from.
+        image_dir: `jsonl` and `parquet`: the folder of the pictures; without it there is no column `image`.
+        validation_percentage: the others: how many percent of the pictures are held back.
+    """
+
+    def __init__(
+        self,
+        num_train: int = 12_000,
+        num_eval: int = 500,
+        seed: int = 0,
+        image_dir: str | None = None,
+        validation_percentage: float = 5.0,
+        **kwargs,
+    ):
         super().__init__(version=datasets.Version("1.0.0"), **kwargs)
         self.num_train = num_train
         self.num_eval = num_eval
         self.seed = seed
+        self.image_dir = image_dir
+        self.validation_percentage = validation_percentage
 
 
 class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
-    """`ParaCLIPParaphrases().download_and_prepare()`, then `.as_dataset()`: nothing is downloaded, it is drawn.
+    """`ParaCLIPParaphrases("jsonl", data_files="pairs.jsonl").download_and_prepare()`, then `.as_dataset()`.
 
-    Splits: `train`, `validation` (worded as `train`), `test` and `test_unseen` (see `scenes.py`).
+    * `scenes`: the embedded corpus. Splits `train`, `validation` (worded as `train`), `test`, `test_unseen`.
+    * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`.
+    * `webdataset`: tar shards as img2dataset writes them, the texts in each sample's JSON.
+
+    Those with files have the splits `train` and `validation`, by a stable hash of `image_id`: a picture is never in
+    both. Rows without the texts are named, counted and left out. `num_proc` and `as_streaming_dataset` work.
+
+    Raises:
+        ValueError: a file cannot be read, or has the same caption of the same picture twice (checked within each of
+            `num_proc` processes), or the config has no `data_files`.
     """
 
     BUILDER_CONFIG_CLASS = ParaCLIPConfig
     BUILDER_CONFIGS = [
-        ParaCLIPConfig(name="scenes", description="Drawn scenes, each with a caption and two rewordings.")
+        ParaCLIPConfig(name="scenes", description="Drawn scenes, each with a caption and two rewordings."),
+        ParaCLIPConfig(name="jsonl", description="JSON lines, as the authors' script or `export` writes them."),
+        ParaCLIPConfig(name="parquet", description="Parquet files, as `export` writes them."),
+        ParaCLIPConfig(name="webdataset", description="Tar shards, as img2dataset writes them."),
     ]
     DEFAULT_CONFIG_NAME = "scenes"
 
     def _info(self) -> datasets.DatasetInfo:
+        has_pictures = self.config.name in ("scenes", "webdataset") or self.config.image_dir is not None
         return datasets.DatasetInfo(
-            description=scenes.__doc__,
+            description=scenes.__doc__ if self.config.name == "scenes" else self.config.description,
             features=datasets.Features(
                 {
                     "image_id": datasets.Value("string"),
-                    "image": datasets.Image(),
+                    **({"image": datasets.Image()} if has_pictures else {}),
                     **{column: datasets.Value("string") for column in TEXT_COLUMNS},
                 }
             ),
-            license="apache-2.0",
+            citation=CITATION,
+            license="apache-2.0" if self.config.name == "scenes" else "",
         )
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        sizes = {"train": self.config.num_train}
-        sizes |= dict.fromkeys(("validation", "test", "test_unseen"), self.config.num_eval)
+        if self.config.name == "scenes":
+            sizes = {"train": self.config.num_train}
+            sizes |= dict.fromkeys(("validation", "test", "test_unseen"), self.config.num_eval)
+            return [
+                datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "num_rows": num_rows})
+                for name, num_rows in sizes.items()
+            ]
+        if not self.config.data_files:
+            raise ValueError(f"the config {self.config.name!r} reads files: name them with data_files=...")
+        files = [str(file) for split in self.config.data_files.values() for file in split]
         return [
-            datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "num_rows": num_rows})
-            for name, num_rows in sizes.items()
+            datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "files": files})
+            for name in ("train", "validation")
         ]
 
-    def _generate_examples(self, split: str, num_rows: int):
-        yield from enumerate(scenes.generate(split, num_rows, self.config.seed))
+    def _generate_examples(self, split: str, num_rows: int = 0, files: list[str] = ()):
+        if self.config.name == "scenes":
+            yield from enumerate(scenes.generate(split, num_rows, self.config.seed))
+            return
+        read = {"jsonl": _jsonl_rows, "parquet": _parquet_rows, "webdataset": _webdataset_rows}[self.config.name]
+        seen: set[int] = set()  # hashes: 60 bytes a row
+        bad = 0
+        for file in files:
+            for where, row in read(file):
+                problem = _problem(row)
+                if problem:
+                    bad += 1
+                    if bad <= 20:
+                        logger.warning("%s, %s: %s; left out", file, where, problem)
+                    continue
+                image_id = str(row["image_id"])
+                if is_in_validation(image_id, self.config.validation_percentage) != (split == "validation"):
+                    continue
+                key = hash((image_id, row["caption"]))
+                if key in seen:
+                    raise ValueError(
+                        f"{file}, {where}: the caption {row['caption']!r} of picture {image_id} came before. Remove "
+                        "one of the two; `python -m dataset_builder export` writes each once."
+                    )
+                seen.add(key)
+                example = {"image_id": image_id, **{column: row[column] for column in TEXT_COLUMNS}}
+                if "image" in self.info.features:
+                    example["image"] = row.get("image") or str(Path(self.config.image_dir) / image_id)
+                yield f"{file} {where}", example
+        if bad:
+            logger.warning("%s: %d bad rows left out", split, bad)
+
+
+def _problem(row: object) -> str | None:
+    """What keeps a row from being a triple, in words, or None."""
+    if not isinstance(row, dict):
+        return "cannot be parsed"
+    if row.get("image_id") in (None, ""):
+        return "no image_id"
+    for column in TEXT_COLUMNS:
+        if not isinstance(row.get(column), str) or not row[column].strip():
+            return f"no {column}"
+    return None
+
+
+def _jsonl_rows(file: str) -> Iterator[tuple[str, object]]:
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield f"line {number}", json.loads(line)
+            except ValueError:
+                yield f"line {number}", None
+
+
+def _parquet_rows(file: str) -> Iterator[tuple[str, object]]:
+    try:
+        parquet = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+    columns = [name for name in ("image_id", *TEXT_COLUMNS) if name in parquet.schema_arrow.names]
+    number = 0
+    for batch in parquet.iter_batches(batch_size=10_000, columns=columns):
+        for row in batch.to_pylist():
+            yield f"row {number}", row
+            number += 1
+
+
+def _webdataset_rows(file: str) -> Iterator[tuple[str, object]]:
+    """A sample's files lie side by side in the tar and share their name up to the first dot."""
+    try:
+        with tarfile.open(file, "r|*") as tar:
+            members = (
+                (member.name.split(".", 1), tar.extractfile(member).read()) for member in tar if member.isfile()
+            )
+            for key, group in itertools.groupby(members, key=lambda item: item[0][0]):
+                parts = {name[1].lower(): data for name, data in group if len(name) == 2}
+                picture = next((parts[suffix] for suffix in ("jpg", "jpeg", "png", "webp") if suffix in parts), None)
+                try:
+                    row = json.loads(parts.get("json", b"null"))
+                except ValueError:
+                    row = None
+                if isinstance(row, dict):
+                    if picture is None:
+                        row = None
+                    else:
+                        row = {"image_id": key, **row, "image": {"path": None, "bytes": picture}}
+                yield f"sample {key}", row
+    except tarfile.TarError as error:
+        raise ValueError(f"{file} cannot be read as a tar file: {error}") from error
 
 
 def load_scenes(**config) -> DatasetDict:
@@ -146,9 +285,14 @@ def _with_pictures(dataset: Dataset, source: str, image_dir: str | Path | None) 
     return dataset.select_columns([*columns, "image"]).cast_column("image", datasets.Image())
 
 
+def is_in_validation(image_id: str, percentage: float) -> bool:
+    """Whether a picture is held back: about `percentage` percent are, by a stable hash of `image_id`."""
+    return zlib.crc32(image_id.encode()) % 10_000 < percentage * 100
+
+
 def split_by_image_id(dataset: Dataset, percentage: float) -> tuple[Dataset, Dataset]:
-    """(the rest, about `percentage` percent), by a stable hash of `image_id`: a picture is never in both."""
-    in_second = [zlib.crc32(image_id.encode()) % 10_000 < percentage * 100 for image_id in dataset["image_id"]]
+    """(the rest, about `percentage` percent), so that a picture is never in both."""
+    in_second = [is_in_validation(image_id, percentage) for image_id in dataset["image_id"]]
     rows = range(len(dataset))
     return (
         dataset.select(list(itertools.compress(rows, (not second for second in in_second)))),

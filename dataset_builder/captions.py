@@ -16,7 +16,9 @@ csv.field_size_limit(2**24)
 READERS = (".txt", ".jsonl", ".csv", ".parquet")
 
 
-def read_captions(path: str | Path, caption_column: str = "caption", image_id_column: str = "image_id") -> Iterator[Source]:
+def read_captions(
+    path: str | Path, caption_column: str = "caption", image_id_column: str = "image_id"
+) -> Iterator[Source]:
     """(row number from 0, image_id, caption) of a file.
 
     A line that cannot be parsed comes with None for its caption, to be counted as rejected. Where there is no column
@@ -96,5 +98,3 @@ def _csv(path: Path) -> Iterator[object]:
 def _parquet(path: Path) -> Iterator[object]:
     for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
         yield from batch.to_pylist()
-
-

@@ -1,4 +1,4 @@
-"""Two-step paraphrasing (paper, section 3.1): caption x -> x' -> x'', resumable at any moment, nothing paid for twice."""
+"""Two-step paraphrasing (paper, section 3.1): caption x -> x' -> x'', resumable, and no answer paid for twice."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Paraphraser:
         self._slots = asyncio.Semaphore(concurrency)
         self._pending: dict[bytes, asyncio.Task] = {}
 
-    async def run(self, source: Iterable[Source], show: Callable[[Progress], None] = lambda progress: None) -> Progress:
+    async def run(
+        self, source: Iterable[Source], show: Callable[[Progress], None] = lambda progress: None
+    ) -> Progress:
         """Paraphrase every row of `source` that the journal has not settled. Memory does not grow with `source`.
 
         Raises:
@@ -119,16 +121,17 @@ class Paraphraser:
 
     async def _row(self, idx: int, image_id: str, caption: object) -> None:
         paraphrases: list[str] = []
-        step, status, reason = 0, "done", None
+        stage, status, reason = "caption", "done", None
         try:
             text = check_caption(caption, self.limits)
-            for step, prompt in enumerate(self.prompts, start=1):
+            for prompt in self.prompts:
+                stage = f"step {len(paraphrases) + 1}"
                 text = await self._step(prompt, text)
                 paraphrases.append(text)
         except Rejected as error:
-            status, reason = "rejected", f"step {step}: {error.reason}" if step else f"caption: {error.reason}"
+            status, reason = "rejected", f"{stage}: {error.reason}"
         except CallFailed as error:
-            status, reason = "failed", f"step {step}: {error}"
+            status, reason = "failed", f"{stage}: {error}"
         paraphrases += [None] * (2 - len(paraphrases))
         await self.journal.add_row(Row(idx, image_id, str(caption), *paraphrases, status, reason))
         self.progress.outcomes[status] += 1

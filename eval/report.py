@@ -139,7 +139,7 @@ def write_ranking_sheet(
     changed = np.argsort(-np.abs(overlaps[1] - overlaps[0]), kind="stable")[:num_queries]
     queries = dataset.select(changed)
 
-    shown, side, gap, line, font = 6, 96, 8, 22, ImageFont.load_default(size=15)
+    shown, side, gap, line, font = 7, 96, 8, 22, ImageFont.load_default(size=14)
     left = side + 9 * gap
     block = len(models) * (2 * (side + line) + gap) + 3 * gap
     sheet = Image.new("RGB", (left + shown * (side + gap), len(queries) * block), "white")

@@ -1,0 +1,202 @@
+"""A corpus out of its journals: what is there, as Parquet or JSONL, and on the Hub."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from tqdm.auto import tqdm
+
+from .builder import TEXT_COLUMNS, is_in_validation
+from .filters import REASONS
+from .journal import done_rows, journals, latest_recipe, read
+
+SCHEMA = pa.schema([(name, pa.string()) for name in ("image_id", *TEXT_COLUMNS, "generator", "model")])
+BATCH = 10_000
+CARD_TEMPLATE = Path(__file__).parent / "README.md"
+
+
+def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[dict]:
+    """The finished rows: `index, image_id, caption, paraphrase_1, paraphrase_2`, and which model wrote them.
+
+    The same caption of the same picture comes once; how often it came again is added to `counts["duplicate"]`.
+    """
+    seen: set[int] = set()  # 64-bit hashes: about 60 bytes a row, whatever the texts' length
+    for path in journals(corpus_dir):
+        for idx, image_id, caption, paraphrase_1, paraphrase_2, recipe in done_rows(path):
+            key = hash((image_id, " ".join(caption.casefold().split())))
+            if key in seen:
+                if counts is not None:
+                    counts["duplicate"] += 1
+                continue
+            seen.add(key)
+            made = json.loads(recipe)
+            yield {
+                "index": idx,
+                "image_id": image_id,
+                "caption": caption,
+                "paraphrase_1": paraphrase_1,
+                "paraphrase_2": paraphrase_2,
+                "generator": made["generator"],
+                "model": made["model"],
+            }
+
+
+def export(corpus_dir: str | Path, output: str | Path, file_format: str) -> int:
+    """Write the finished rows to `output`, whole or not at all. Returns how many.
+
+    `jsonl` is the authors' schema; `parquet` has how each row was made beside it.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    aside = output.with_name(f".{output.name}.part")
+    rows = tqdm(triples(corpus_dir), unit="row", desc=f"Writing {output.name}")
+    count = _write_jsonl(rows, aside) if file_format == "jsonl" else _write_parquet(iter(rows), aside)
+    os.replace(aside, output)
+    return count
+
+
+def _write_jsonl(rows: Iterator[dict], path: Path) -> int:
+    count = 0
+    with open(path, "w", encoding="utf-8") as file:
+        for row in rows:
+            kept = {name: row[name] for name in ("index", "image_id", *TEXT_COLUMNS)}
+            file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(rows: Iterator[dict], path: Path) -> int:
+    count = 0
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        while batch := list(itertools.islice(rows, BATCH)):
+            writer.write_table(pa.Table.from_pylist(batch).select(SCHEMA.names).cast(SCHEMA))
+            count += len(batch)
+    return count
+
+
+def statistics(corpus_dir: str | Path) -> dict:
+    """`rows` by status, `reasons` of what is missing, `answers` and tokens paid for, and the latest `recipe`."""
+    rows, reasons, answers = Counter(), Counter(), Counter()
+    for path in journals(corpus_dir):
+        db = read(path)
+        rows.update(dict(db.execute("SELECT status, COUNT(*) FROM rows GROUP BY status")))
+        reasons.update(dict(db.execute("SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL GROUP BY reason")))
+        count, tokens_in, tokens_out = db.execute(
+            "SELECT COUNT(*), SUM(tokens_in), SUM(tokens_out) FROM answers"
+        ).fetchone()
+        answers.update(answers=count, tokens_in=tokens_in or 0, tokens_out=tokens_out or 0)
+        db.close()
+    return {
+        "rows": dict(rows),
+        "reasons": dict(reasons.most_common()),
+        **answers,
+        "recipe": latest_recipe(corpus_dir),
+    }
+
+
+def publish(
+    corpus_dir: str | Path,
+    repo_id: str,
+    *,
+    license: str,
+    config_name: str = "default",
+    validation_percentage: float = 1.0,
+    private: bool = False,
+) -> str:
+    """Push Parquet and a card, in one commit; `load_dataset(repo_id)` and streaming then work. Returns the address.
+
+    A picture's rows are all in `train` or all in `validation`, by a stable hash of `image_id`. Other configs of the
+    repository stay as they are.
+    """
+    api = HfApi()
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / config_name
+        data.mkdir()
+        duplicates: Counter = Counter()
+        sizes = {}
+        for split in ("train", "validation"):
+            rows = (
+                row
+                for row in triples(corpus_dir, duplicates if split == "train" else None)
+                if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
+            )
+            path = data / f"{split}-00000-of-00001.parquet"
+            sizes[split] = _write_parquet(iter(tqdm(rows, unit="row", desc=split)), path)
+            if sizes[split] == 0:
+                path.unlink()
+        if not any(sizes.values()):
+            raise ValueError(f"{corpus_dir}: no finished row to publish; see `python -m dataset_builder stats`.")
+        examples = [row for _, row in zip(range(5), triples(corpus_dir))]
+        info = statistics(corpus_dir)
+        info["reasons"] |= {"export: duplicate": duplicates["duplicate"]} if duplicates else {}
+        card = dataset_card(repo_id, info, sizes, examples, license=license, config_name=config_name)
+        card.data.configs = _other_configs(api, repo_id, config_name) + card.data.configs
+        card.save(Path(folder) / "README.md")
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            delete_patterns=f"{config_name}/*.parquet",
+            commit_message=f"{config_name}: {sum(sizes.values()):,} triples",
+        )
+    return str(commit)
+
+
+def _other_configs(api: HfApi, repo_id: str, config_name: str) -> list[dict]:
+    if not api.file_exists(repo_id, "README.md", repo_type="dataset"):
+        return []
+    configs = DatasetCard.load(repo_id).data.to_dict().get("configs") or []
+    return [config for config in configs if config["config_name"] != config_name]
+
+
+def dataset_card(
+    repo_id: str, info: dict, sizes: dict[str, int], examples: list[dict], *, license: str, config_name: str
+) -> DatasetCard:
+    """The card of a corpus: how it was made, what was dropped and why."""
+    total = sum(sizes.values())
+    bounds = [
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (10**6, "100K<n<1M"),
+        (10**7, "1M<n<10M"),
+    ]
+    data = DatasetCardData(
+        license=license,
+        language="en",
+        pretty_name=repo_id.split("/")[-1],
+        size_categories=next((name for bound, name in bounds if total < bound), "n>10M"),
+        tags=["paraphrase", "clip", "paraclip", "image-text-retrieval"],
+        task_categories=["text-to-image", "sentence-similarity"],
+        configs=[
+            {
+                "config_name": config_name,
+                "data_files": [
+                    {"split": split, "path": f"{config_name}/{split}-*.parquet"} for split in sizes if sizes[split]
+                ],
+            }
+        ],
+    )
+    return DatasetCard.from_template(
+        data,
+        template_path=str(CARD_TEMPLATE),
+        repo_id=repo_id,
+        config_name=config_name,
+        sizes=sizes,
+        examples=examples,
+        explanations={
+            reason: REASONS.get(reason.split(": ", 1)[-1], "tried again by the next run") for reason in info["reasons"]
+        },
+        limits=json.dumps(info["recipe"].get("limits", {})),
+        **info,
+    )

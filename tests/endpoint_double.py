@@ -1,0 +1,122 @@
+"""An OpenAI-compatible endpoint on loopback: deterministic answers, with the delays and faults that a test asks for."""
+
+import asyncio
+import json
+import random
+import re
+import threading
+from collections.abc import Callable
+
+from aiohttp import web
+
+WORDS = ("someone", "notices", "perhaps", "quietly", "today", "here", "indeed", "clearly")
+
+
+def reword(prompt: str) -> str:
+    """What the double answers: the quoted text of the prompt with a word before it, always the same one."""
+    text = re.search(r'"(.*)"', prompt, re.DOTALL)[1]
+    return f"{WORDS[sum(map(ord, text)) % len(WORDS)]} {text}"
+
+
+class EndpointDouble:
+    """`with EndpointDouble() as endpoint:` serves chat completions at `endpoint.url` (with /v1).
+
+    Args:
+        answer: prompt -> the message's content, or a `web.Response` to send instead.
+        latency: seconds before an answer; with `jitter` a random share of it.
+        fault: share of the requests that get a fault instead: 429, 503, a dropped connection or a malformed body.
+
+    `answered` lists the prompts that got an answer, in order; `requests` counts all.
+    """
+
+    def __init__(
+        self, answer: Callable = reword, latency: float = 0.0, jitter: bool = False, fault: float = 0.0, seed=0
+    ):
+        self.answer, self.latency, self.jitter, self.fault = answer, latency, jitter, fault
+        self.answered: list[str] = []
+        self.requests = self.in_flight = self.most_in_flight = 0
+        self.headers: list[dict] = []
+        self._rng = random.Random(seed)
+
+    def __enter__(self):
+        self._loop = asyncio.new_event_loop()
+        started = threading.Event()
+
+        async def serve():
+            app = web.Application()
+            app.router.add_post("/v1/chat/completions", self._complete)
+            self._runner = web.AppRunner(app, access_log=None)
+            await self._runner.setup()
+            site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
+            await site.start()
+            self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+            started.set()
+
+        def run():
+            self._loop.run_until_complete(serve())
+            self._loop.run_forever()
+
+        threading.Thread(target=run, daemon=True).start()
+        started.wait()
+        return self
+
+    def __exit__(self, *_):
+        async def stop():
+            await self._runner.cleanup()
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop)
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            body = await request.json()
+            self.headers.append(dict(request.headers))
+            prompt = body["messages"][-1]["content"]
+            delay = self.latency * (self._rng.random() if self.jitter else 1)
+            if delay:
+                await asyncio.sleep(delay)
+            if self._rng.random() < self.fault:
+                return self._fault(request)
+            answer = self.answer(prompt)
+            if isinstance(answer, web.Response):
+                return answer
+            self.answered.append(prompt)
+            return web.json_response(completion(answer))
+        finally:
+            self.in_flight -= 1
+
+    def _fault(self, request: web.Request) -> web.Response:
+        kind = self._rng.randrange(4)
+        if kind == 0:
+            return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "0.01"})
+        if kind == 1:
+            return web.json_response({"error": "overloaded"}, status=503, headers={"Retry-After": "0.01"})
+        if kind == 2:
+            request.transport.close()
+            return web.Response()
+        return web.Response(text="{not json", content_type="application/json")
+
+
+def completion(text: str | None, finish_reason: str = "stop") -> dict:
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "double",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": finish_reason,
+                "logprobs": None,
+            }
+        ],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }
+
+
+def response(body: object, status: int = 200, **headers: str) -> web.Response:
+    return web.Response(text=json.dumps(body), status=status, content_type="application/json", headers=headers)
