@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback: deterministic answers, with the delays and faults that a test asks for."""
+"""An OpenAI-compatible endpoint on loopback: deterministic answers, with the delays and faults a test asks for."""
 
 import asyncio
 import json
