@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tqdm.auto import tqdm
 
 from .filters import Limits, Rejected, check_caption, check_paraphrase, check_similarity, clean_answer
-from .generators import CallFailed
+from .generators import CallFailed, Fatal
 from .journal import Answer, Journal, Row, request_key
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Paraphraser:
         self.progress = Progress()
         self._slots = asyncio.Semaphore(concurrency)
         self._pending: dict[bytes, asyncio.Task] = {}
+        self._failed_in_a_row = 0
 
     async def run(
         self, source: Iterable[Source], show: Callable[[Progress], None] = lambda progress: None
@@ -75,7 +76,7 @@ class Paraphraser:
         """Paraphrase every row of `source` that the journal has not settled. Memory does not grow with `source`.
 
         Raises:
-            Fatal: the endpoint can never answer; what had come in is in the journal.
+            Fatal: the endpoint can never answer, or does not; what had come in is in the journal.
             ValueError: a row of `source` is another one than when the corpus was started.
         """
         # While a row's answer is being written to the disk its slot is free, so more rows than slots are under way.
@@ -132,11 +133,17 @@ class Paraphraser:
             status, reason = "rejected", f"{stage}: {error.reason}"
         except CallFailed as error:
             status, reason = "failed", f"{stage}: {error}"
+            self._failed_in_a_row += 1
         paraphrases += [None] * (2 - len(paraphrases))
         await self.journal.add_row(Row(idx, image_id, str(caption), *paraphrases, status, reason))
         self.progress.outcomes[status] += 1
         if reason:
             self.progress.reasons[reason] += 1
+        if self._failed_in_a_row > 4 * self.concurrency:
+            raise Fatal(
+                f"{self._failed_in_a_row} calls failed one after another, the last by {reason!r}: is the endpoint "
+                "there? What was answered is kept; mend it and give the same command again."
+            )
 
     async def _step(self, prompt: str, text: str) -> str:
         answer = await self._answer(prompt.replace("{}", text, 1), text)
@@ -166,6 +173,7 @@ class Paraphraser:
                 finally:
                     self.progress.in_flight -= 1
             await self.journal.add_answer(key, answer)
+            self._failed_in_a_row = 0
             self.progress.calls += 1
             self.progress.tokens_in += answer.tokens_in or 0
             self.progress.tokens_out += answer.tokens_out or 0

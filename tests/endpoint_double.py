@@ -45,7 +45,7 @@ class EndpointDouble:
         async def serve():
             app = web.Application()
             app.router.add_post("/v1/chat/completions", self._complete)
-            self._runner = web.AppRunner(app, access_log=None)
+            self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await self._runner.setup()
             site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
             await site.start()
@@ -56,7 +56,8 @@ class EndpointDouble:
             self._loop.run_until_complete(serve())
             self._loop.run_forever()
 
-        threading.Thread(target=run, daemon=True).start()
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
         started.wait()
         return self
 
@@ -66,6 +67,7 @@ class EndpointDouble:
             self._loop.stop()
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop)
+        self._thread.join()
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

@@ -50,7 +50,7 @@ class OpenAIGenerator:
                 )
                 self.retried += raw.retries_taken
                 return _answer(json.loads(await _content(raw)))
-            except (ValueError, KeyError, IndexError, TypeError) as error:  # answered, but no chat completion
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:  # no chat completion
                 if attempt == self._max_retries:
                     raise CallFailed("malformed answer") from error
                 self.retried += 1
@@ -65,7 +65,9 @@ class OpenAIGenerator:
                     f"--base_url {self._client.base_url} (it ends in /v1 as a rule)."
                 ) from error
             except openai.APITimeoutError as error:
-                raise CallFailed("time-out") from error
+                # the aiohttp transport calls a refused connection a time-out too
+                refused = type(error.__cause__).__name__ == "ConnectTimeout"
+                raise CallFailed("no connection" if refused else "time-out") from error
             except openai.APIConnectionError as error:
                 raise CallFailed("no connection") from error
             except openai.APIStatusError as error:

@@ -18,22 +18,51 @@ from .lexicon import CLOTHES, NOUNS, OTHERS, PLACES, VERBS
 VERSION = "rules-1"  # part of the key of every answer: raise it when the rules change
 _DETERMINERS = {"a", "an", "the", "his", "her", "its", "their", "this", "that", "these", "those", "some", "another"}
 _PLURALS = {"men", "women", "children", "people", "kids", "guys"}
-_PREPOSITIONS = {
-    "in",
-    "on",
-    "at",
-    "by",
-    "near",
-    "through",
-    "across",
-    "along",
-    "beside",
-    "down",
-    "up",
-    "over",
-    "under",
-    "into",
-}
+_PREPOSITIONS = set(
+    [
+        "in",
+        "on",
+        "at",
+        "by",
+        "near",
+        "through",
+        "across",
+        "along",
+        "beside",
+        "down",
+        "up",
+        "over",
+        "under",
+        "into",
+        "with",
+        "of",
+        "from",
+        "to",
+        "for",
+        "behind",
+        "around",
+        "before",
+        "after",
+        "above",
+        "below",
+        "beneath",
+        "inside",
+        "outside",
+        "during",
+        "against",
+        "between",
+        "off",
+        "out",
+        "about",
+        "next",
+        "past",
+    ]
+)
+_FUNCTION_WORDS = (
+    _DETERMINERS
+    | _PREPOSITIONS
+    | set(["and", "or", "but", "while", "as", "who", "that", "which", "is", "are", "was", "were"])
+)
 _FRONTABLE = "in|on|at|near|beside|along|by|across"
 _HARD_VOWEL = re.compile(r"(?:uni(?!n|m)|one\b|once\b|eu|us[aeiu]|ute)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
@@ -130,11 +159,18 @@ def _choices(tokens: list[str], words: list[int], position: int) -> list[str]:
 def _is_noun_here(word: str, lemmas: dict, before: str, after: str) -> bool:
     if "NOUN" not in lemmas and word not in NOUNS:
         return False
-    if "VERB" not in lemmas:
-        # the first half of a compound ("dog house", "street sign") is no synonym's place
-        return not _is_only_noun(after) or after in _PREPOSITIONS
-    opens = before in _DETERMINERS | _PREPOSITIONS or "ADJ" in getAllLemmas(before)
-    return opens and not _is_only_noun(after)
+    if _is_compound(word, after):
+        return False
+    return "VERB" not in lemmas or before in _DETERMINERS | _PREPOSITIONS or "ADJ" in getAllLemmas(before)
+
+
+def _is_compound(word: str, after: str) -> bool:
+    """Whether `word` is the first half of a compound ("dog house", "street sign"), which is no synonym's place."""
+    if not after or after in _FUNCTION_WORDS or after.endswith(("ing", "ed")):
+        return False
+    nouns = getAllLemmas(after).get("NOUN", ())
+    singular = word in getAllLemmas(word).get("NOUN", ())
+    return _is_only_noun(after) or (singular and after in nouns)
 
 
 def _is_only_noun(word: str) -> bool:
