@@ -56,7 +56,7 @@ class ParaCLIPConfig(datasets.BuilderConfig):
 
 
 class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
-    """`ParaCLIPParaphrases("jsonl", data_files="pairs.jsonl").download_and_prepare()`, then `.as_dataset()`.
+    """With `config_name="jsonl", data_files="pairs.jsonl"` or another: `download_and_prepare()`, then `as_dataset()`.
 
     * `scenes`: the embedded corpus. Splits `train`, `validation` (worded as `train`), `test`, `test_unseen`.
     * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`.
@@ -107,7 +107,7 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
         files = [str(file) for split in self.config.data_files.values() for file in split]
         return [
             datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "files": files})
-            for name in ("train", "validation")
+            for name in ("train", *(["validation"] if self.config.validation_percentage else []))
         ]
 
     def _generate_examples(self, split: str, num_rows: int = 0, files: list[str] = ()):
@@ -122,7 +122,7 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                 problem = _problem(row)
                 if problem:
                     bad += 1
-                    if bad <= 20:
+                    if bad <= 20 and split == "train":  # the other split reads the same rows
                         logger.warning("%s, %s: %s; left out", file, where, problem)
                     continue
                 image_id = str(row["image_id"])
@@ -139,8 +139,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                 if "image" in self.info.features:
                     example["image"] = row.get("image") or str(Path(self.config.image_dir) / image_id)
                 yield f"{file} {where}", example
-        if bad:
-            logger.warning("%s: %d bad rows left out", split, bad)
+        if bad and split == "train":
+            logger.warning("%d bad rows left out", bad)
 
 
 def _problem(row: object) -> str | None:

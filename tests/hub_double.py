@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class HubDouble:
@@ -103,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = self.hub.repos[repo]
         for entry in map(json.loads, body.decode().splitlines()):
             value = entry["value"]
+            if entry["key"] == "deletedFile":
+                del files[value["path"]]
             if entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
@@ -110,13 +112,31 @@ class _Handler(BaseHTTPRequestHandler):
         sha = self.hub.sha(repo)
         self.send({"commitUrl": f"{self.hub.url}/{repo}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None})
 
-    def tree(self, body, repo):
+    def tree(self, body, repo, folder=None):
         if repo not in self.hub.repos:
             return self.missing("RepoNotFound")
-        files = self.hub.repos[repo].items()
+        start = f"{folder}/" if folder else ""
+        files = {path: data for path, data in self.hub.repos[repo].items() if path.startswith(start)}
+        if folder and not files:
+            return self.missing("EntryNotFound")
+        folders = {start + path.removeprefix(start).split("/")[0] for path in files} - set(files)
+        if parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() != "true":
+            files = {path: data for path, data in files.items() if "/" not in path.removeprefix(start)}
         return self.send(
-            [{"type": "file", "path": p, "size": len(d), "oid": hashlib.sha1(d).hexdigest()} for p, d in files]
+            [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in sorted(folders)]
+            + [self.entry(path, data) for path, data in files.items()]
         )
+
+    def paths_info(self, body, repo):
+        if self.headers.get("Content-Type") == "application/json":
+            wanted = json.loads(body)["paths"]
+        else:
+            wanted = parse_qs(body.decode()).get("paths", [])
+        files = self.hub.repos.get(repo, {})
+        self.send([self.entry(path, files[path]) for path in wanted if path in files])
+
+    def entry(self, path, data):
+        return {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
 
     def resolve(self, body, repo, rev, path):
         if repo not in self.hub.repos:
@@ -125,6 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             return self.missing("EntryNotFound")
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
+        if (span := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")) and self.command == "GET":
+            first, last = int(span[1]), int(span[2] or len(data) - 1)
+            part = data[first : last + 1]
+            return self.send(part, 206, Content_Range=f"bytes {first}-{first + len(part) - 1}/{len(data)}", ETag=etag)
         return self.send(
             data, X_Repo_Commit=self.hub.sha(repo), ETag=etag, X_Linked_Etag=etag, X_Linked_Size=str(len(data))
         )
@@ -134,15 +158,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
+KIND = r"(?:models|datasets)"
 ROUTES = [
     (r"/api/whoami-v2", _Handler.whoami),
     (r"/api/repos/create", _Handler.create),
     (r"/api/validate-yaml", _Handler.validate),
-    (rf"/api/models/{REPO}/preupload/[^/]+", _Handler.preupload),
-    (rf"/api/models/{REPO}/commit/[^/]+", _Handler.commit),
-    (rf"/api/models/{REPO}/tree/[^/]+(/.*)?", _Handler.tree),
-    (rf"/api/models/{REPO}(/revision/(?P<rev>[^/]+))?", _Handler.info),
-    (rf"/{REPO}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
+    (rf"/api/{KIND}/{REPO}/preupload/[^/]+", _Handler.preupload),
+    (rf"/api/{KIND}/{REPO}/commit/[^/]+", _Handler.commit),
+    (rf"/api/{KIND}/{REPO}/paths-info/[^/]+", _Handler.paths_info),
+    (rf"/api/{KIND}/{REPO}/tree/[^/]+(/(?P<folder>.*))?", _Handler.tree),
+    (rf"/api/{KIND}/{REPO}(/revision/(?P<rev>[^/]+))?", _Handler.info),
+    (rf"/(datasets/)?{REPO}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     (r"/lfs/(?P<oid>\w+)", _Handler.lfs_put),
-    (rf"/{REPO}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
+    (rf"/(datasets/)?{REPO}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", _Handler.resolve),
 ]

@@ -18,51 +18,13 @@ from .lexicon import CLOTHES, NOUNS, OTHERS, PLACES, VERBS
 VERSION = "rules-1"  # part of the key of every answer: raise it when the rules change
 _DETERMINERS = {"a", "an", "the", "his", "her", "its", "their", "this", "that", "these", "those", "some", "another"}
 _PLURALS = {"men", "women", "children", "people", "kids", "guys"}
-_PREPOSITIONS = set(
-    [
-        "in",
-        "on",
-        "at",
-        "by",
-        "near",
-        "through",
-        "across",
-        "along",
-        "beside",
-        "down",
-        "up",
-        "over",
-        "under",
-        "into",
-        "with",
-        "of",
-        "from",
-        "to",
-        "for",
-        "behind",
-        "around",
-        "before",
-        "after",
-        "above",
-        "below",
-        "beneath",
-        "inside",
-        "outside",
-        "during",
-        "against",
-        "between",
-        "off",
-        "out",
-        "about",
-        "next",
-        "past",
-    ]
-)
-_FUNCTION_WORDS = (
-    _DETERMINERS
-    | _PREPOSITIONS
-    | set(["and", "or", "but", "while", "as", "who", "that", "which", "is", "are", "was", "were"])
-)
+_PREPOSITIONS = {
+    "in", "on", "at", "by", "near", "through", "across", "along", "beside", "down", "up", "over", "under",
+    "into", "with", "of", "from", "to", "for", "behind", "around", "before", "after", "above", "below",
+    "beneath", "inside", "outside", "during", "against", "between", "off", "out", "about", "next", "past",
+}  # fmt: skip
+_FUNCTION_WORDS = {"and", "or", "but", "while", "as", "who", "that", "which", "is", "are", "was", "were"}
+_FUNCTION_WORDS |= _DETERMINERS | _PREPOSITIONS
 _FRONTABLE = "in|on|at|near|beside|along|by|across"
 _HARD_VOWEL = re.compile(r"(?:uni(?!n|m)|one\b|once\b|eu|us[aeiu]|ute)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
