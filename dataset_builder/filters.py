@@ -191,7 +191,7 @@ def is_other_language(text: str, source: str) -> bool:
     if len(text.split()) < 4:
         return False
     language, probability = _identifier().classify(text)
-    return probability > 0.7 and language != _identifier().classify(source)[0] == "en"
+    return language != "en" and probability > 0.7 and _identifier().classify(source)[0] == "en"
 
 
 def _latin_share(text: str) -> float:

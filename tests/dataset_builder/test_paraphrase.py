@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 
 import pytest
 from aiohttp import web
 
+from benchmarks import kill
+from benchmarks.kill import expected
 from dataset_builder import __main__ as cli
 from dataset_builder import captions, corpus
 from dataset_builder.filters import Limits
@@ -50,14 +48,6 @@ def run(rows, folder, endpoint, *, limits=Limits(), concurrency=8, similarity=No
 
 def finished(folder):
     return [row[:5] for row in done_rows(folder / "journal.sqlite")]
-
-
-def expected(rows):
-    triples = []
-    for idx, image_id, caption in rows:
-        first = reword(PROMPT_1.replace("{}", caption))
-        triples.append((idx, image_id, caption, first, reword(PROMPT_2.replace("{}", first))))
-    return triples
 
 
 def test_both_steps_of_every_row(tmp_path):
@@ -260,7 +250,7 @@ async def _run(paraphraser, rows):
 
 # ------------------------------------------------------------------------------------------------------- the command
 def command(folder, endpoint, *more):
-    return [sys.executable, "-m", "dataset_builder", "paraphrase", "--captions", str(folder / "captions.jsonl"),
+    return ["paraphrase", "--captions", str(folder / "captions.jsonl"),
             "--output", str(folder / "corpus"), "--generator", "openai", "--base_url", endpoint.url, "--model", "m",
             "--concurrency", "8", *more]  # fmt: skip
 
@@ -273,44 +263,19 @@ def write_captions(folder, rows):
 
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path):
     """The large version, 50 kills, is `python benchmarks/kill.py`."""
-    rows, rng = source(120, distinct=110), random.Random(0)
-    write_captions(tmp_path, rows)
-    with EndpointDouble(latency=0.1, jitter=True, fault=0.1) as endpoint:
-        durable: set[str] = set()
-        for kill in range(5):
-            asked_before = len(endpoint.answered)
-            with open(tmp_path / "log", "w") as log:
-                job = subprocess.Popen(command(tmp_path, endpoint), stderr=log, stdout=log)
-            if kill < 4:
-                before = endpoint.requests
-                while endpoint.requests < before + 10 and job.poll() is None:
-                    time.sleep(0.01)
-                time.sleep(rng.random() * 0.5)
-                job.send_signal(signal.SIGKILL)
-            job.wait()
-            again = durable & set(endpoint.answered[asked_before:])
-            assert not again, f"asked again: {again}"
-            durable = durable_prompts(tmp_path / "corpus" / "journal.sqlite", endpoint.answered)
-        assert job.returncode == 0, (tmp_path / "log").read_text()
-    assert finished(tmp_path / "corpus") == expected(rows)
-
-
-def durable_prompts(path, prompts):
-    with sqlite3.connect(path) as db:
-        keys = {key for (key,) in db.execute("SELECT key FROM answers")}
-    identity = {"model": "m", "temperature": 1.0, "top_p": 0.1, "max_tokens": 512}
-    return {prompt for prompt in prompts if request_key(prompt, identity) in keys}
+    counted = kill.run(tmp_path, source(120, distinct=110), kills=4)
+    assert (counted["kills"], counted["rows"]) == (4, 120)
 
 
 def test_the_key_is_nowhere(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     write_captions(tmp_path, source(5))
     with EndpointDouble() as endpoint:
-        cli.main(command(tmp_path, endpoint)[3:])
+        cli.main(command(tmp_path, endpoint))
         assert endpoint.headers[0]["Authorization"] == "Bearer sk-very-secret"
     cli.main(["export", str(tmp_path / "corpus"), "--output", str(tmp_path / "a.parquet")])
     with EndpointDouble(lambda _: response({"error": "bad key sk-very-secret"}, status=401)) as endpoint:
-        arguments = command(tmp_path, endpoint)[3:]
+        arguments = command(tmp_path, endpoint)
         arguments[arguments.index("--output") + 1] = str(tmp_path / "other")
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)
@@ -322,7 +287,7 @@ def test_the_key_is_nowhere(tmp_path, monkeypatch, capsys):
 def test_dry_run_shows_prompts_and_calls_nothing(tmp_path, capsys):
     write_captions(tmp_path, [*source(5), (5, "5", "dog")])
     with EndpointDouble() as endpoint:
-        cli.main([*command(tmp_path, endpoint)[3:], "--dry_run", "--price_in", "1", "--price_out", "2"])
+        cli.main([*command(tmp_path, endpoint), "--dry_run", "--price_in", "1", "--price_out", "2"])
         assert endpoint.requests == 0
     out = capsys.readouterr().out
     assert 'Paraphrase the given caption "a dog beside number 100" concisely' in out
@@ -391,7 +356,7 @@ def test_exports_agree_and_say_how_they_were_made(tmp_path):
 
     write_captions(tmp_path, [*source(8), (8, "0.jpg", "A dog beside number 100")])  # the first row again
     with EndpointDouble() as endpoint:
-        cli.main(command(tmp_path, endpoint)[3:])
+        cli.main(command(tmp_path, endpoint))
     for kind in ("jsonl", "parquet"):
         cli.main(["export", str(tmp_path / "corpus"), "--format", kind, "--output", str(tmp_path / f"out.{kind}")])
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -1,0 +1,156 @@
+"""How fast is the generation job, and does it stay small? `python benchmarks/generation.py [--quick]`
+
+The peer is what people write otherwise: a loop that sends the same two calls for one caption after another through the
+same official client. Both talk to the same endpoint double, which runs in a process of its own.
+
+1. 200 ms latency: captions a second at --concurrency 64, as a ratio to the sequential loop
+2. no latency: requests a second, the client's own ceiling, beside the bare client without journal or filters
+3. peak memory at two sizes of corpus, by rule (no endpoint, so that millions are affordable)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from dataset_builder.generators.openai import OpenAIGenerator
+from dataset_builder.journal import Journal
+from dataset_builder.paraphrase import PROMPT_1, PROMPT_2, Paraphraser
+from tests.endpoint_double import EndpointDouble
+
+
+def serve(latency: float, pipe) -> None:
+    with EndpointDouble(latency=latency) as endpoint:
+        pipe.send(endpoint.url)
+        pipe.recv()
+
+
+class Endpoint:
+    """The double in another process, so that it shares no interpreter lock with the client."""
+
+    def __init__(self, latency: float):
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=serve, args=(latency, theirs), daemon=True)
+
+    def __enter__(self) -> str:
+        self.process.start()
+        return self.pipe.recv()
+
+    def __exit__(self, *_) -> None:
+        self.pipe.send(None)
+        self.process.join()
+
+
+def rows(n: int):
+    return ((i, str(i), f"a dog beside the number {i + 100}") for i in range(n))
+
+
+def concurrent(url: str, n: int, concurrency: int) -> float:
+    """Captions a second of the job."""
+
+    async def job():
+        generator = OpenAIGenerator("m", url, concurrency=concurrency)
+        start = time.perf_counter()
+        progress = await Paraphraser(generator, journal, concurrency=concurrency).run(rows(n))
+        seconds = time.perf_counter() - start
+        await generator.close()
+        assert progress.outcomes["done"] == n, progress
+        return n / seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.sqlite", {"generator": "openai", "model": "m"})
+        try:
+            return asyncio.run(job())
+        finally:
+            journal.close()
+
+
+def sequential(url: str, n: int) -> float:
+    """Captions a second of the loop."""
+
+    async def job():
+        generator = OpenAIGenerator("m", url)
+        start = time.perf_counter()
+        for _, _, caption in rows(n):
+            first = (await generator.generate(PROMPT_1.replace("{}", caption), caption)).text
+            await generator.generate(PROMPT_2.replace("{}", first), first)
+        seconds = time.perf_counter() - start
+        await generator.close()
+        return n / seconds
+
+    return asyncio.run(job())
+
+
+def bare_client(url: str, n: int, concurrency: int) -> float:
+    """Requests a second of the official client alone."""
+
+    async def job():
+        generator = OpenAIGenerator("m", url, concurrency=concurrency)
+        prompts = iter([PROMPT_1.replace("{}", caption) for _, _, caption in rows(n)])
+
+        async def work():
+            for prompt in prompts:
+                await generator.generate(prompt, "")
+
+        start = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        seconds = time.perf_counter() - start
+        await generator.close()
+        return n / seconds
+
+    return asyncio.run(job())
+
+
+def memory(n: int) -> tuple[float, float]:
+    """(peak MiB of the process, rows a second) of `n` captions by rule."""
+    with tempfile.TemporaryDirectory() as folder:
+        captions = Path(folder) / "captions.txt"
+        with open(captions, "w") as file:
+            file.writelines(f"{caption}\n" for _, _, caption in rows(n))
+        command = [sys.executable, "-m", "dataset_builder", "paraphrase", "--captions", str(captions)]
+        command += ["--output", f"{folder}/corpus", "--generator", "rules"]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parent.parent)
+        seconds = time.perf_counter() - start
+    # the largest child so far: run the sizes in growing order
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, n / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    parser.add_argument("--memory_sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    args = parser.parse_args()
+    repeats = 1 if args.quick else 3
+
+    with Endpoint(0.2) as url:
+        pairs = [
+            (concurrent(url, 64 if args.quick else 1500, 64), sequential(url, 2 if args.quick else 8))
+            for _ in range(repeats)
+        ]
+    ours, loop = (statistics.median(column) for column in zip(*pairs))
+    print(f"200 ms latency: {ours:.1f} captions/s at concurrency 64, {loop:.2f} one after another: {ours / loop:.0f}x")
+
+    with Endpoint(0) as url:
+        n = 500 if args.quick else 5000
+        pairs = [(2 * concurrent(url, n // 2, 64), bare_client(url, n, 64)) for _ in range(repeats)]
+    ours, bare = (statistics.median(column) for column in zip(*pairs))
+    print(f"no latency: {ours:.0f} requests/s, the bare client {bare:.0f}: {ours / bare:.2f}x")
+
+    for n in [500, 1000] if args.quick else args.memory_sizes:
+        peak, rate = memory(n)
+        print(f"{n:,} captions by rule: peak {peak:.0f} MiB, {rate:.0f} captions/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
