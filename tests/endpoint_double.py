@@ -97,7 +97,8 @@ class EndpointDouble:
         if kind == 1:
             return web.json_response({"error": "overloaded"}, status=503, headers={"Retry-After": "0.01"})
         if kind == 2:
-            request.transport.close()
+            if request.transport is not None:  # the client may have gone already
+                request.transport.close()
             return web.Response()
         return web.Response(text="{not json", content_type="application/json")
 

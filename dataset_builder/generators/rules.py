@@ -107,6 +107,8 @@ def _choices(tokens: list[str], words: list[int], position: int) -> list[str]:
     after = tokens[words[position + 1]].lower() if position + 1 < len(words) else ""
     if "".join(tokens[words[position] + 1 : words[position] + 2]).startswith("-"):
         return []
+    if word == "while" and (after in _PREPOSITIONS or after.endswith("ing")):
+        return []  # "as" wants a subject
     if word in OTHERS:
         # "outside a house" is a preposition, "little by little" is a phrase, "near" is no adjective before a noun
         return [] if word == "outdoors" and after in _DETERMINERS else OTHERS[word]

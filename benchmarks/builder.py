@@ -1,0 +1,57 @@
+"""How fast is the `datasets` builder on a million rows of text, and in how much memory? `python benchmarks/builder.py`"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import datasets
+
+from dataset_builder import ParaCLIPParaphrases
+
+
+def build(config: str, file: str, cache_dir: str, pipe) -> None:
+    datasets.disable_progress_bars()
+    builder = ParaCLIPParaphrases(config_name=config, data_files=file, cache_dir=cache_dir)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    builder.download_and_prepare()
+    seconds = time.perf_counter() - start
+    rows = sum(split.num_examples for split in builder.info.splits.values())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pipe.send((rows, seconds, before / 1024, peak / 1024))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        jsonl, parquet = Path(folder) / "pairs.jsonl", Path(folder) / "pairs.parquet"
+        with open(jsonl, "w") as file:
+            for i in range(args.rows):
+                text = f"a brown dog number {i} runs along the beach"
+                row = {"index": i, "image_id": f"{i // 2}.jpg", "caption": text}
+                file.write(json.dumps({**row, "paraphrase_1": f"{text} again", "paraphrase_2": f"{text} anew"}) + "\n")
+        datasets.Dataset.from_json(str(jsonl), cache_dir=f"{folder}/json").to_parquet(parquet)
+        for config, path in (("jsonl", jsonl), ("parquet", parquet)):
+            ours, theirs = multiprocessing.Pipe()
+            process = multiprocessing.get_context("spawn").Process(
+                target=build, args=(config, str(path), f"{folder}/cache", theirs)
+            )
+            process.start()
+            rows, seconds, before, peak = ours.recv()
+            process.join()
+            print(f"{config}: {rows:,} rows, {rows / seconds:,.0f} rows/s, peak {peak:.0f} MiB ({before:.0f} before)")
+
+
+if __name__ == "__main__":
+    main()
