@@ -165,8 +165,13 @@ def recipe_of(args: argparse.Namespace, generator) -> dict:
     }
 
 
-def paraphrase(args: argparse.Namespace, rows: Iterator[Source], journal_name: str = "journal.sqlite"):
-    """Run the job over `rows` in this process, with a progress bar. Returns its `Progress`."""
+def paraphrase(
+    args: argparse.Namespace,
+    rows: Iterator[Source],
+    journal_name: str = "journal.sqlite",
+    total: int | None = None,
+):
+    """Run the job over `rows` (`total` of them) in this process, with a progress bar. Returns its `Progress`."""
     generator = generator_of(args)
     similarity = None
     if args.similarity_model:
@@ -188,7 +193,7 @@ def paraphrase(args: argparse.Namespace, rows: Iterator[Source], journal_name: s
             concurrency=args.concurrency,
             similarity=similarity,
         )
-        bar, show = progress_bar(paraphraser, args.limit, price)
+        bar, show = progress_bar(paraphraser, total, price)
         try:
             return await paraphraser.run(rows, show)
         finally:
@@ -241,7 +246,11 @@ def run_paraphrase(args: argparse.Namespace) -> None:
 
         run_on_ray(args)
     else:
-        paraphrase(args, rows_of(args))
+        rows = rows_of(args)  # first, as it names what is wrong with the file
+        total = captions.count_rows(args.captions) if args.captions else None
+        if args.limit is not None:
+            total = args.limit if total is None else min(total, args.limit)
+        paraphrase(args, rows, total=total)
     if not args.dry_run:
         print_statistics(corpus.statistics(args.output))
 

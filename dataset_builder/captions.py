@@ -53,6 +53,16 @@ def read_captions(
     return _numbered(rows, caption_column, image_id_column)
 
 
+def count_rows(path: str | Path) -> int:
+    """How many rows a file has, by its lines (a CSV whose captions hold line breaks has somewhat fewer)."""
+    path = Path(path)
+    if path.suffix.lower() == ".parquet":
+        return pq.read_metadata(path).num_rows
+    with open(path, "rb") as file:
+        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
+    return lines - (path.suffix.lower() == ".csv")
+
+
 def read_dataset(
     name: str, split: str = "train", caption_column: str = "caption", image_id_column: str = "image_id"
 ) -> Iterator[Source]:

@@ -196,8 +196,12 @@ def progress_bar(paraphraser: Paraphraser, total: int | None, price: Callable[[P
             "retried": paraphraser.generator.retried,
             "rejected": progress.outcomes["rejected"],
             "failed": progress.outcomes["failed"],
-            "tokens": f"{progress.tokens_in + progress.tokens_out:,}",
         }
+        tokens = progress.tokens_in + progress.tokens_out
+        made = count - progress.outcomes["known"]
+        if tokens and made:
+            rest = f" of about {tokens + tokens / made * (total - count):,.0f}" if total else ""
+            postfix["tokens"] = f"{tokens:,}{rest}"
         if (cost := price(progress)) is not None:
             postfix["cost"] = f"{cost:.2f}"
         bar.set_postfix(postfix, refresh=False)

@@ -334,6 +334,7 @@ def test_captions_of_every_kind_of_file(tmp_path):
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "c.txt").write_text("".join(row["caption"] + "\r\n" for row in rows))
     wanted = [(0, "a.jpg", 'a "dog", barking'), (1, "b.jpg", "zwei Hünde")]
+    assert [captions.count_rows(tmp_path / f"c.{kind}") for kind in ("parquet", "csv", "jsonl", "txt")] == [2] * 4
     for kind in ("parquet", "csv", "jsonl"):
         assert list(captions.read_captions(tmp_path / f"c.{kind}")) == wanted
     assert list(captions.read_captions(tmp_path / "c.txt")) == [(i, str(i), text) for i, _, text in wanted]
