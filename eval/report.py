@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
-from .suite import Measurement, bootstrap_ci95, embed_triples, gallery_of
+from .suite import Measurement, difference_ci95, embed_triples, gallery_of
 from .tasks.paraphrased_retrieval import rank
 
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
@@ -41,7 +41,7 @@ class Comparison:
 def compare(base: list[Measurement], tuned: list[Measurement]) -> list[Comparison]:
     """Pair two models' measurements of the same sets, in order."""
     return [
-        Comparison(b.dataset, b.metric, b.value, t.value, bootstrap_ci95(t.values - b.values))
+        Comparison(b.dataset, b.metric, b.value, t.value, difference_ci95(b.values, t.values))
         for b, t in zip(base, tuned, strict=True)
     ]
 
@@ -65,6 +65,22 @@ def table(comparisons: list[Comparison], markdown: bool = False) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *rows]]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "in points; * beyond noise (paired bootstrap)"])
+
+
+def side_by_side(by_model: list[list[Measurement]]) -> str:
+    """The same measurements of any number of models, in points; a star: beyond noise from the first model."""
+    first = by_model[0]
+    compared = [compare(first, others) for others in by_model[1:]]
+    header = ["data set", "metric", "n", *(measurements[0].model for measurements in by_model)]
+    rows = [
+        [m.dataset, m.metric, f"{len(m.values):,}", f"{100 * m.value:.2f}"]
+        + [f"{100 * column[i].tuned:.2f}{'*' * column[i].beyond_noise}" for column in compared]
+        for i, m in enumerate(first)
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *rows]]
+    note = [f"* beyond noise from {first[0].model} (paired bootstrap, 95%)"] if compared else []
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *note])
 
 
 def write_results(path: Path, measurements: list[Measurement]) -> None:

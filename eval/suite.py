@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +15,29 @@ from transformers import CLIPModel, PreTrainedTokenizerBase
 
 from modeling_paraclip import TEXT_COLUMNS, encode_texts
 
+from .encoders import TextEncoder
+from .metrics.sts_spearman.sts_spearman import spearman
+from .tasks.cxc_sts import cxc_sts
 from .tasks.image_text_retrieval import image_text_retrieval
 from .tasks.paraphrased_retrieval import paraphrased_retrieval
+from .tasks.sts import sts
+from .tasks.sugarcrepe_pp import sugarcrepe_pp
+
+# name for --tasks -> (function of an encoder and the data folder, metric)
+TEXT_TASKS = {
+    "sts": (sts, "spearman"),
+    "cxc_sts": (cxc_sts, "spearman"),
+    "sugarcrepe_pp": (sugarcrepe_pp, "multiple_choice_accuracy"),
+}
 
 
 @dataclass
 class Measurement:
-    """One metric of one model on one data set: `values` holds one number a query, a fraction in 0..1."""
+    """One metric of one model on one data set.
+
+    `values` holds one number a query, a fraction in 0..1, and the metric is their mean; or, for a correlation
+    (`metric` "spearman"), a pair of cosine and rating a row.
+    """
 
     model: str
     task: str
@@ -30,7 +48,7 @@ class Measurement:
 
     @property
     def value(self) -> float:
-        return float(self.values.mean())
+        return spearman(*self.values.T) if self.values.ndim == 2 else float(self.values.mean())
 
     def to_dict(self) -> dict:
         """The entry of a results file (DESIGN.md): `{model, task, dataset, metric, value, ci95, n, seconds}`."""
@@ -47,12 +65,43 @@ class Measurement:
 
 
 def bootstrap_ci95(values: np.ndarray, seed: int = 0) -> list[float]:
-    """[low, high]: percentile bootstrap (2,000 resamples) of the mean. Of differences query by query, it is paired."""
+    """[low, high]: percentile bootstrap (2,000 resamples) of the mean; of a correlation, 500 resamples of its rows."""
+    if values.ndim == 2:
+        return _correlation_ci95(tuple(values.T), lambda a, b: stats.spearmanr(a, b).statistic)
     if len(values) < 2 or np.ptp(values) == 0:  # nothing to resample
         return [float(values.mean())] * 2
     result = stats.bootstrap(
         (values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=np.random.default_rng(seed)
     )
+    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+
+
+def difference_ci95(base: np.ndarray, tuned: np.ndarray) -> list[float]:
+    """[low, high] of `tuned - base` by a paired bootstrap: both models on the same resampled queries."""
+    if base.ndim == 1:
+        return bootstrap_ci95(tuned - base)
+    if not np.array_equal(base[:, 1], tuned[:, 1]):
+        raise ValueError("the two models were rated on different pairs, so they cannot be compared in pairs")
+    return _correlation_ci95(
+        (base[:, 0], tuned[:, 0], base[:, 1]),
+        lambda b, t, ratings: stats.spearmanr(t, ratings).statistic - stats.spearmanr(b, ratings).statistic,
+    )
+
+
+def _correlation_ci95(columns: tuple[np.ndarray, ...], statistic) -> list[float]:
+    with warnings.catch_warnings():
+        # a resample of few pairs may be constant
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            columns,
+            statistic,
+            n_resamples=500,
+            paired=True,
+            vectorized=False,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        )
     return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
 
 
@@ -116,5 +165,21 @@ def evaluate_model(
         measurements += [
             Measurement(name, task, f"{set_name}/{column}", metric, values, seconds)
             for (task, column, metric), values in measured.items()
+        ]
+    return measurements
+
+
+def evaluate_texts(encoder: TextEncoder, tasks: list[str], data_dir: str | Path) -> list[Measurement]:
+    """Some of `TEXT_TASKS` on what `data_dir` holds. Raises ValueError where it holds nothing of one."""
+    measurements = []
+    for task in tasks:
+        run, metric = TEXT_TASKS[task]
+        start = time.perf_counter()
+        found = run(encoder, Path(data_dir))
+        if not found:
+            raise ValueError(f"--tasks {task}: {data_dir} has nothing of it; eval/tasks/{task}.py says what it reads.")
+        seconds = (time.perf_counter() - start) / len(found)
+        measurements += [
+            Measurement(encoder.name, task, dataset, metric, values, seconds) for dataset, values in found.items()
         ]
     return measurements

@@ -1,0 +1,64 @@
+"""Accuracy of picking the right one of several texts by score, as ARO and SugarCrepe ask; a tie is wrong."""
+
+import datasets
+import evaluate
+import numpy as np
+
+_DESCRIPTION = """
+An item is right where the score of its right choice is above all others'; a tie counts as wrong, so that a model that
+scores everything alike gets 0. Micro: the mean over items. Macro: the mean over groups of the mean in each.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions: list of lists of floats, the scores of an item's choices.
+    references: list of ints, the index of the right one.
+    groups: optional list of str, one an item, for the macro average.
+Returns:
+    multiple_choice_accuracy: float in 0..1, micro.
+    multiple_choice_accuracy_macro: float in 0..1, where groups are given.
+Examples:
+    >>> metric = evaluate.load("eval/metrics/multiple_choice_accuracy")
+    >>> metric.compute(predictions=[[0.9, 0.1], [0.5, 0.5]], references=[0, 0])
+    {'multiple_choice_accuracy': 0.5}
+"""
+
+_CITATION = """
+@inproceedings{yuksekgonul2023when,
+    title={When and Why Vision-Language Models Behave like Bags-Of-Words, and What to Do About It?},
+    author={Yuksekgonul, Mert and Bianchi, Federico and Kalluri, Pratyusha and Jurafsky, Dan and Zou, James},
+    booktitle={ICLR}, year={2023}
+}
+"""
+
+
+def is_right(scores: list[float], right: int) -> bool:
+    """Whether choice `right` scores above every other. Raises ValueError on NaN, one choice or a wrong index."""
+    if len(scores) < 2 or not 0 <= right < len(scores):
+        raise ValueError(f"multiple_choice_accuracy: choice {right} of {len(scores)} scores; at least 2 are needed")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"multiple_choice_accuracy: scores {scores} are not all numbers")
+    return all(scores[right] > score for i, score in enumerate(scores) if i != right)
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class MultipleChoiceAccuracy(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references, groups=None):
+        right = np.array([is_right(scores, i) for scores, i in zip(predictions, references)], dtype=float)
+        result = {"multiple_choice_accuracy": float(right.mean())}
+        if groups is not None:
+            if len(groups) != len(right):
+                raise ValueError(f"multiple_choice_accuracy: {len(groups)} groups for {len(right)} items")
+            members = {group: right[[g == group for g in groups]] for group in dict.fromkeys(groups)}
+            result["multiple_choice_accuracy_macro"] = float(np.mean([values.mean() for values in members.values()]))
+        return result

@@ -1,0 +1,70 @@
+"""Rank correlation of similarities with human ratings: how semantic textual similarity is scored."""
+
+import datasets
+import evaluate
+import numpy as np
+from scipy import stats
+
+_DESCRIPTION = """
+Spearman's rank correlation of predicted similarities (as a rule cosines) with ratings by people, and Pearson's beside
+it. Equal values share their mean rank.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    predictions: list of floats, the similarity of each pair.
+    references: list of floats, its rating; same length.
+Returns:
+    sts_spearman: float in -1..1.
+    sts_pearson: float in -1..1.
+Examples:
+    >>> metric = evaluate.load("eval/metrics/sts_spearman")
+    >>> metric.compute(predictions=[0.1, 0.5, 0.9], references=[0, 4, 5])["sts_spearman"]
+    1.0
+"""
+
+_CITATION = """
+@inproceedings{reimers2016task,
+    title={Task-Oriented Intrinsic Evaluation of Semantic Textual Similarity},
+    author={Reimers, Nils and Beyer, Philip and Gurevych, Iryna}, booktitle={COLING}, year={2016}
+}
+"""
+
+
+def checked(predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64. Raises ValueError where no correlation is defined: NaN, fewer than 2 pairs, or constant."""
+    predictions, references = np.asarray(predictions, np.float64), np.asarray(references, np.float64)
+    for name, values in (("predictions", predictions), ("references", references)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise ValueError(f"sts_spearman: {name} {bad[0]} is {values[bad[0]]}, {len(bad)} such in all")
+        if len(values) < 2:
+            raise ValueError(f"sts_spearman needs at least 2 pairs, got {len(values)}")
+        if np.ptp(values) == 0:
+            raise ValueError(f"sts_spearman: all {name} are {values[0]}, so there is no ranking")
+    return predictions, references
+
+
+def spearman(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Spearman's correlation of two (n,) arrays."""
+    return float(stats.spearmanr(*checked(predictions, references)).statistic)
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class StsSpearman(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {"predictions": datasets.Value("float"), "references": datasets.Value("float")}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        predictions, references = checked(predictions, references)
+        return {
+            "sts_spearman": spearman(predictions, references),
+            "sts_pearson": float(stats.pearsonr(predictions, references).statistic),
+        }
