@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -152,6 +153,8 @@ def _problem(row: object) -> str | None:
     for column in TEXT_COLUMNS:
         if not isinstance(row.get(column), str) or not row[column].strip():
             return f"no {column}"
+    if any(re.search("[\ud800-\udfff]", str(row[column])) for column in ("image_id", *TEXT_COLUMNS)):
+        return "half a surrogate pair"
     return None
 
 

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,11 @@ class Row:
 def request_key(prompt: str, identity: dict) -> bytes:
     """Hash of a request: the whole prompt, and all else that decides the answer (model, sampling)."""
     return hashlib.sha256(json.dumps([prompt, identity], sort_keys=True).encode()).digest()
+
+
+def storable(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape but no database can store, becomes U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 class Journal:
@@ -117,6 +123,7 @@ class Journal:
     def _put(self, statement: str, values: tuple) -> asyncio.Future:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
+        values = tuple(storable(value) if isinstance(value, str) else value for value in values)
         self._queue.put((statement, values, loop, future))
         return future
 
@@ -133,7 +140,7 @@ class Journal:
                 with self._db:
                     for statement, values, _, _ in group:
                         self._db.execute(statement, values)
-            except sqlite3.Error as caught:  # the disk is full, or broken: whoever waits has to know
+            except Exception as caught:  # a full disk as a rule; whatever it is, whoever waits has to know
                 error = OSError(f"{self.path}: {caught}")
             for loop in {item[2] for item in group}:
                 futures = [item[3] for item in group if item[2] is loop]

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from .filters import Limits, Rejected, check_caption, check_paraphrase, check_similarity, clean_answer
 from .generators import CallFailed, Fatal
-from .journal import Answer, Journal, Row, request_key
+from .journal import Answer, Journal, Row, request_key, storable
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Paraphraser:
                 known = settled.get(idx)
                 if known is None:
                     yield idx, image_id, caption
-                elif (known.image_id, known.caption) != (image_id, str(caption)):
+                elif (known.image_id, known.caption) != (storable(image_id), storable(str(caption))):
                     raise ValueError(
                         f"row {idx} is {caption!r}, but this corpus was started with {known.caption!r} there: the "
                         "captions changed. Give the old ones, or another --output."

@@ -92,6 +92,7 @@ def _answer(body: dict) -> Answer:
     text = choice["message"].get("content")
     if text is not None and not isinstance(text, str):
         raise TypeError("content is not a text")
-    return Answer(
-        text or "", choice.get("finish_reason") or "stop", usage.get("prompt_tokens"), usage.get("completion_tokens")
-    )
+    tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    if any(count is not None and not (isinstance(count, int) and 0 <= count < 2**31) for count in tokens):
+        raise TypeError("a token count is no count")
+    return Answer(text or "", str(choice.get("finish_reason") or "stop"), *tokens)

@@ -143,6 +143,7 @@ def test_pictures_from_a_folder_and_from_shards(tmp_path, pairs):
 def test_bad_rows_are_named_and_counted(tmp_path, caplog):
     path = write(tmp_path, [ROW, {**ROW, "caption": ""}, {"image_id": "b"}, {**ROW, "image_id": None}, [1]])
     with open(path, "ab") as file:
+        file.write(json.dumps({**ROW, "caption": "a \ud800 dog"}).encode() + b"\n")
         file.write(b'{broken\n\xff\xfe\n{"image_id": 7, "caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}\n')
     corpus = build("jsonl", [path], tmp_path, validation_percentage=0).as_dataset()["train"]
     assert corpus["image_id"] == ["a.png", "7"]
@@ -154,7 +155,7 @@ def test_bad_rows_are_named_and_counted(tmp_path, caplog):
         "line 6: ",
     ):
         assert text in caplog.text
-    assert "6 bad rows left out" in caplog.text
+    assert "7 bad rows left out" in caplog.text
 
 
 @pytest.mark.parametrize(

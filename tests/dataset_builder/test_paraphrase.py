@@ -115,6 +115,9 @@ def test_a_call_out_of_budget_fails_and_the_next_run_tries_again(tmp_path):
         ('{"choices": [{"message": null}]}', "malformed answer"),
         ('{"choices": [{"message": {"content": 3}}]}', "malformed answer"),
         ("<html>gateway</html>", "malformed answer"),
+        ('{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e400}}', "malformed answer"),
+        ('{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}', "malformed answer"),
+        ('{"choices": [{"message": {"content": "x"}}], "usage": 7}', "malformed answer"),
     ],
 )
 def test_malformed_bodies(body, reason, tmp_path):
@@ -182,6 +185,23 @@ def test_bad_rows_are_rejected_by_reason_and_cost_nothing(tmp_path):
         assert endpoint.requests == 2
     assert progress.outcomes == {"rejected": 3, "done": 1}
     assert "caption: unreadable row" in progress.reasons
+
+
+def test_half_a_surrogate_pair_is_rejected_wherever_it_comes_from(tmp_path):
+    """JSON can escape one, UTF-8 and so SQLite cannot store it."""
+    rows = [
+        (0, "\ud800", "a dog \ud800 barks"),
+        (1, "1", "a dog beside number 101"),
+        (2, "2", "a dog beside number 102"),
+    ]
+
+    def answer(prompt):
+        return "a hound \udfff near 101" if "101" in prompt else reword(prompt)
+
+    with EndpointDouble(answer) as endpoint:
+        progress = run(rows, tmp_path, endpoint)
+        assert progress.reasons == {"caption: control characters": 1, "step 1: control characters": 1}
+        assert run(rows, tmp_path, endpoint).outcomes == {"known": 3}
 
 
 def test_similarity_is_asked_and_obeyed(tmp_path):
