@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, get_dataset_split_names, load_dataset, load_from_disk
 
 from . import scenes
+from .captions import jsonl_rows, parquet_rows
+from .journal import storable
 
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
 CITATION = """@inproceedings{kim-etal-2024-fine,
@@ -153,31 +152,17 @@ def _problem(row: object) -> str | None:
     for column in TEXT_COLUMNS:
         if not isinstance(row.get(column), str) or not row[column].strip():
             return f"no {column}"
-    if any(re.search("[\ud800-\udfff]", str(row[column])) for column in ("image_id", *TEXT_COLUMNS)):
+    if any(storable(str(row[column])) != str(row[column]) for column in ("image_id", *TEXT_COLUMNS)):
         return "half a surrogate pair"
     return None
 
 
 def _jsonl_rows(file: str) -> Iterator[tuple[str, object]]:
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield f"line {number}", json.loads(line)
-            except ValueError:
-                yield f"line {number}", None
+    return ((f"line {number}", row) for number, row in enumerate(jsonl_rows(file), start=1))
 
 
 def _parquet_rows(file: str) -> Iterator[tuple[str, object]]:
-    try:
-        parquet = pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
-    columns = [name for name in ("image_id", *TEXT_COLUMNS) if name in parquet.schema_arrow.names]
-    number = 0
-    for batch in parquet.iter_batches(batch_size=10_000, columns=columns):
-        for row in batch.to_pylist():
-            yield f"row {number}", row
-            number += 1
+    return ((f"row {number}", row) for number, row in enumerate(parquet_rows(file, ("image_id", *TEXT_COLUMNS))))
 
 
 def _webdataset_rows(file: str) -> Iterator[tuple[str, object]]:

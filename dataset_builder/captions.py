@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .paraphrase import Source
@@ -39,7 +40,7 @@ def read_captions(
         with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
             found = next(csv.reader(file), [])
     elif suffix == ".jsonl":
-        found = next((list(row) for row in _jsonl(path) if isinstance(row, dict)), [])
+        found = next((list(row) for row in jsonl_rows(path) if isinstance(row, dict)), [])
     else:
         found = [caption_column]
     if caption_column not in found:
@@ -47,9 +48,12 @@ def read_captions(
             f"--captions {path}: no column {caption_column!r}; found are {', '.join(map(repr, found)) or 'none'}. "
             "Name the right one with --caption_column."
         )
-    rows = {".txt": _text, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}[suffix](path)
     if suffix == ".txt":
-        rows = ({caption_column: line} for line in rows)
+        rows = ({caption_column: line} for line in _text(path))
+    elif suffix == ".parquet":
+        rows = parquet_rows(path, (caption_column, image_id_column))
+    else:
+        rows = jsonl_rows(path) if suffix == ".jsonl" else _csv(path)
     return _numbered(rows, caption_column, image_id_column)
 
 
@@ -85,13 +89,14 @@ def _numbered(rows: Iterator[object], caption_column: str, image_id_column: str)
         yield idx, str(idx) if image_id in (None, "") else str(image_id), row.get(caption_column)
 
 
-def _text(path: Path) -> Iterator[str]:
+def _text(path: str | Path) -> Iterator[str]:
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             yield line.rstrip("\r\n")
 
 
-def _jsonl(path: Path) -> Iterator[object]:
+def jsonl_rows(path: str | Path) -> Iterator[object]:
+    """A value a line; None where a line cannot be parsed."""
     for line in _text(path):
         try:
             yield json.loads(line)
@@ -105,6 +110,12 @@ def _csv(path: Path) -> Iterator[object]:
         yield from csv.DictReader(line.replace("\0", "\ufffd") for line in file)
 
 
-def _parquet(path: Path) -> Iterator[object]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=1000):
+def parquet_rows(path: str | Path, columns: tuple[str, ...]) -> Iterator[dict]:
+    """The rows of a file, with those of `columns` that it has: pictures beside the texts are not read."""
+    try:
+        parquet = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+    columns = [name for name in columns if name in parquet.schema_arrow.names]
+    for batch in parquet.iter_batches(batch_size=10_000, columns=columns):
         yield from batch.to_pylist()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[d
 
     The same caption of the same picture comes once; how often it came again is added to `counts["duplicate"]`.
     """
+    parsed = functools.cache(json.loads)  # a corpus has few recipes, and one on every row
     seen: set[int] = set()  # 64-bit hashes: about 60 bytes a row, whatever the texts' length
     for path in journals(corpus_dir):
         for idx, image_id, caption, paraphrase_1, paraphrase_2, recipe in done_rows(path):
@@ -38,7 +40,7 @@ def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[d
                     counts["duplicate"] += 1
                 continue
             seen.add(key)
-            made = json.loads(recipe)
+            made = parsed(recipe)
             yield {
                 "index": idx,
                 "image_id": image_id,
@@ -59,12 +61,12 @@ def export(corpus_dir: str | Path, output: str | Path, file_format: str) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(f".{output.name}.part")
     rows = tqdm(triples(corpus_dir), unit="row", desc=f"Writing {output.name}")
-    count = _write_jsonl(rows, aside) if file_format == "jsonl" else _write_parquet(iter(rows), aside)
+    count = _write_jsonl(rows, aside) if file_format == "jsonl" else _write_parquet(rows, aside)
     os.replace(aside, output)
     return count
 
 
-def _write_jsonl(rows: Iterator[dict], path: Path) -> int:
+def _write_jsonl(rows: Iterable[dict], path: Path) -> int:
     count = 0
     with open(path, "w", encoding="utf-8") as file:
         for row in rows:
@@ -74,8 +76,8 @@ def _write_jsonl(rows: Iterator[dict], path: Path) -> int:
     return count
 
 
-def _write_parquet(rows: Iterator[dict], path: Path) -> int:
-    count = 0
+def _write_parquet(rows: Iterable[dict], path: Path) -> int:
+    rows, count = iter(rows), 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while batch := list(itertools.islice(rows, BATCH)):
             writer.write_table(pa.Table.from_pylist(batch).select(SCHEMA.names).cast(SCHEMA))
@@ -131,7 +133,7 @@ def publish(
                 if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
             )
             path = data / f"{split}-00000-of-00001.parquet"
-            sizes[split] = _write_parquet(iter(tqdm(rows, unit="row", desc=split)), path)
+            sizes[split] = _write_parquet(tqdm(rows, unit="row", desc=split), path)
             if sizes[split] == 0:
                 path.unlink()
         if not any(sizes.values()):

@@ -15,6 +15,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def read(path: Path) -> sqlite3.Connection:
 
 def latest_recipe(corpus_dir: str | Path) -> dict:
     """The recipe of the newest run."""
-    with read(journals(corpus_dir)[0]) as db:
+    with closing(read(journals(corpus_dir)[0])) as db:
         (text,) = db.execute("SELECT recipe FROM recipes ORDER BY id DESC LIMIT 1").fetchone()
     return json.loads(text)
 

@@ -62,9 +62,7 @@ def table(comparisons: list[Comparison], markdown: bool = False) -> str:
     if markdown:
         lines = [header, ["---", "---", "---:", "---:", "---:", "---"], *rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *rows]]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "in points; * beyond noise (paired bootstrap)"])
+    return _aligned(header, rows) + "\nin points; * beyond noise (paired bootstrap)"
 
 
 def side_by_side(by_model: list[list[Measurement]]) -> str:
@@ -77,10 +75,14 @@ def side_by_side(by_model: list[list[Measurement]]) -> str:
         + [f"{100 * column[i].tuned:.2f}{'*' * column[i].beyond_noise}" for column in compared]
         for i, m in enumerate(first)
     ]
+    note = f"\n* beyond noise from {first[0].model} (paired bootstrap, 95%)" if compared else ""
+    return _aligned(header, rows) + note
+
+
+def _aligned(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *rows]]
-    note = [f"* beyond noise from {first[0].model} (paired bootstrap, 95%)"] if compared else []
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *note])
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def write_results(path: Path, measurements: list[Measurement]) -> None:
