@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -100,23 +101,35 @@ def encode_texts(
     model: CLIPModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: list[str],
-    batch_size: int = 256,
+    max_tokens: int = 4096,
 ) -> Tensor:
     """Texts -> (n, dim) L2-normalised float32 embeddings on the CPU, in the order of `texts`.
 
-    Encodes shortest first, so that a chunk is padded only to its own longest. Over-long texts are truncated.
+    Encodes shortest first in chunks of at most `max_tokens`, padding included. Over-long texts are truncated.
     """
     training = model.training
     model.eval()
     input_ids = tokenizer(texts, truncation=True)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: len(input_ids[i]))
     embeds = torch.empty(len(texts), model.config.projection_dim)
-    for start in tqdm(range(0, len(order), batch_size), desc="Encoding texts", leave=False):
-        chunk = order[start : start + batch_size]
-        batch = pad([input_ids[i] for i in chunk], tokenizer.pad_token_id).to(model.device)
-        embeds[chunk] = F.normalize(model.get_text_features(input_ids=batch).pooler_output.float(), dim=-1).cpu()
+    with tqdm(total=len(texts), desc="Encoding texts", leave=False) as progress:
+        for chunk in chunks_by_tokens([len(ids) for ids in input_ids], max_tokens):
+            batch = pad([input_ids[i] for i in chunk], tokenizer.pad_token_id).to(model.device)
+            embeds[chunk] = F.normalize(model.get_text_features(input_ids=batch).pooler_output.float(), dim=-1).cpu()
+            progress.update(len(chunk))
     model.train(training)
     return embeds
+
+
+def chunks_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices of all texts, shortest first, in chunks whose padded size (texts times the longest) is at most
+    `max_tokens`; a text longer than that is a chunk of its own."""
+    chunks: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunks and (len(chunks[-1]) + 1) * lengths[i] <= max_tokens:
+            chunks[-1].append(i)
+        else:
+            chunks.append([i])
+    return chunks
 
 
 def pad(input_ids: list[list[int]], pad_token_id: int) -> Tensor:
