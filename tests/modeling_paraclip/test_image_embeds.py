@@ -105,7 +105,18 @@ BREAK = {
     "no picture": lambda path: path.write_text("hello"),
     "empty": lambda path: path.write_bytes(b""),
     "missing": lambda path: path.unlink(),
+    "bomb": lambda path: Image.new("1", (10_000, 10_000)).save(path),
 }
+
+
+def test_workers_give_the_same_as_none(model, image_processor, pictures, tmp_path):
+    embeds = [
+        add_image_embeds(
+            dataset_of([*pictures, pictures[0]]), model, image_processor, cache_dir=tmp_path / str(n), num_workers=n
+        )["image_embeds"][:]
+        for n in (0, 2)
+    ]
+    assert embeds[0] == embeds[1]
 
 
 @pytest.mark.parametrize("how", BREAK)
