@@ -220,8 +220,8 @@ def add_image_embeds(
         )
         if problems and not skip_bad_images:
             raise ValueError(
-                f"{next(iter(problems.values()))} ({len(problems)} bad in all). Repair it, or pass --skip_bad_images to "
-                "leave out the rows of such pictures."
+                f"{next(iter(problems.values()))} ({len(problems)} bad in all). Repair it, or pass "
+                "--skip_bad_images to leave out the rows of such pictures."
             )
         for problem in problems.values():
             logger.warning("%s: its rows are left out", problem)
