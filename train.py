@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from huggingface_hub import HfApi
 from PIL import Image
@@ -241,12 +242,20 @@ def main(argv: list[str] | None = None) -> None:
         report.write_results(output_dir / "results.json", base_measured + tuned_measured)
         if all("image" in dataset.column_names for dataset in raw_sets.values()):
             base, _ = load_clip(base_name, **hub)
+            image_ids, gallery_embeds = suite.gallery_of(measured_sets)
+            shown = next(iter(measured_sets.values()))
+            open_picture = picture_opener(raw_sets)
+            with torch.inference_mode():
+                texts = {
+                    name: suite.embed_triples(m.to(args.device), processor.tokenizer, shown)[:, :2]
+                    for name, m in (("base", base), ("tuned", tuned))
+                }
             report.write_ranking_sheet(
                 output_dir / "rankings.png",
-                measured_sets,
-                {"base": (base.to(args.device), base_measured), "tuned": (tuned, tuned_measured)},
-                processor.tokenizer,
-                picture_opener(raw_sets),
+                list(zip(shown["caption"], shown["paraphrase_1"])),
+                np.array([image_ids.index(image_id) for image_id in shown["image_id"]]),
+                {name: (embeds, gallery_embeds) for name, embeds in texts.items()},
+                lambda i: open_picture(image_ids[i]),
             )
         print("\n" + report.table([row for row in comparisons if row.is_headline]))
     seconds = time.perf_counter() - start

@@ -1,57 +1,210 @@
-"""The models under test as text encoders: CLIP's text tower, or any sentence encoder to anchor the harness with."""
+"""The models under test, any CLIP or a sentence encoder to anchor with: texts and pictures in, vectors out.
+
+Each distinct text and picture is encoded once a model, whatever the number of tasks and of runs: vectors are kept in
+files keyed by the weights and the content (`modeling_paraclip.image_embeds.EmbeddingCache`).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    CLIPModel,
+    VisionTextDualEncoderModel,
+)
 
-from modeling_paraclip import encode_texts
+from modeling_paraclip.image_embeds import DEFAULT_CACHE_DIR, EmbeddingCache, PixelValues, embed_pictures, weights_key
+from modeling_paraclip.modeling import chunks_by_tokens, pad
 
-BATCH = 128
+logger = logging.getLogger(__name__)
+PIECE = 4096  # so many texts are encoded between two writes to the cache
 
 
-class TextEncoder:
-    """`TextEncoder(ID_OR_DIR)(texts)` -> (n, dim) float32, L2-normalised. Each distinct text is encoded once.
+class TransformersTowers:
+    """A `CLIPModel`, a `VisionTextDualEncoderModel`, or a text encoder, whose last states are mean-pooled."""
 
-    CLIP models give their retrieval embedding; any other text encoder of `transformers` its mean-pooled states, as the
-    sentence-transformers family is used. Weights are safetensors only.
+    def __init__(self, model, tokenizer, image_processor=None):
+        self.model = model.eval()
+        self._tokenizer = tokenizer
+        self._has_two_towers = isinstance(model, (CLIPModel, VisionTextDualEncoderModel))
+        config = getattr(model.config, "text_config", model.config)
+        self._max_length = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", 512))
+        self.preprocess = PixelValues(image_processor) if image_processor is not None else None
+        self.description = model.config.to_json_string() + tokenizer.backend_tokenizer.to_str()
+        self.description += image_processor.to_json_string() if image_processor is not None else ""
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        ids = self._tokenizer(texts, verbose=False)["input_ids"]
+        too_long = [i for i, text_ids in enumerate(ids) if len(text_ids) > self._max_length]
+        if too_long:
+            logger.warning(
+                "%d of %d texts are truncated to %d tokens, as %r",
+                *(len(too_long), len(texts), self._max_length, texts[too_long[0]][:60]),
+            )
+        return (
+            [
+                text_ids[: self._max_length - 1] + text_ids[-1:] if i in set(too_long) else text_ids
+                for i, text_ids in enumerate(ids)
+            ]
+            if too_long
+            else ids
+        )
+
+    def embed_texts(self, ids: list[list[int]]) -> Tensor:
+        inputs = {
+            "input_ids": pad(ids, self._tokenizer.pad_token_id or 0),
+            "attention_mask": pad([[1] * len(text_ids) for text_ids in ids], 0),
+        }
+        inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+        if isinstance(self.model, CLIPModel):  # causal: what is to the right of the end-of-text token is never seen
+            inputs.pop("attention_mask")
+        if self._has_two_towers:
+            return self.model.get_text_features(**inputs).pooler_output
+        mask = inputs["attention_mask"][..., None]
+        return (self.model(**inputs).last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def embed_images(self, pixel_values: Tensor) -> Tensor:
+        pixel_values = pixel_values.to(self.model.device, self.model.dtype)
+        return self.model.get_image_features(pixel_values=pixel_values).pooler_output
+
+
+class OpenClipTowers:
+    """A model of open_clip (`pip install open_clip_torch`), named as there: architecture and pretrained weights."""
+
+    def __init__(self, architecture: str, pretrained: str):
+        if importlib.util.find_spec("open_clip") is None:
+            raise ValueError("models of open_clip need it: pip install open_clip_torch")
+        import open_clip
+
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms(
+            architecture, pretrained=pretrained or None, weights_only=True
+        )
+        self.model.eval()
+        self._tokenizer = open_clip.get_tokenizer(architecture)
+        self.description = f"openclip:{architecture} {self.preprocess!r}"
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenizer(texts).tolist()  # all of the context's length: some of its models pool the last place
+
+    def embed_texts(self, ids: list[list[int]]) -> Tensor:
+        return self.model.encode_text(torch.tensor(ids, device=self._device))
+
+    def embed_images(self, pixel_values: Tensor) -> Tensor:
+        parameter = next(self.model.parameters())
+        return self.model.encode_image(pixel_values.to(parameter.device, parameter.dtype))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+class Encoder:
+    """A name and its towers: `texts(list)` and `pictures(list)` give L2-normalised float32 arrays.
+
+    Args:
+        name: shown in tables.
+        towers: `TransformersTowers` or `OpenClipTowers`.
+        cache_dir: folder of the embedding caches.
+        max_tokens: of a chunk of texts, padding included.
+        num_workers: decoding processes, see `embed_pictures`.
     """
 
-    def __init__(self, name: str):
-        self.name = Path(name).name or name
-        config = AutoConfig.from_pretrained(name)
-        self._tokenizer = AutoTokenizer.from_pretrained(name)
-        kind = CLIPModel if config.model_type == "clip" else AutoModel
-        self._model = kind.from_pretrained(name, use_safetensors=True, dtype=torch.float32).eval()
-        if torch.cuda.is_available():
-            self._model.to("cuda")
-        self._known: dict[str, np.ndarray] = {}
+    def __init__(
+        self,
+        name: str,
+        towers: TransformersTowers | OpenClipTowers,
+        *,
+        cache_dir: str | Path = DEFAULT_CACHE_DIR,
+        max_tokens: int = 4096,
+        num_workers: int | None = None,
+    ):
+        self.name = name
+        self.has_images = towers.preprocess is not None
+        self._towers, self._max_tokens, self._num_workers = towers, max_tokens, num_workers
+        key = weights_key([towers.model], towers.description)
+        self._text_file, self._image_file = (
+            Path(cache_dir) / f"eval-{kind}-{key}.sqlite" for kind in ("text", "image")
+        )
 
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._encode(new)))
-        return np.stack([self._known[text] for text in texts])
-
-    def _encode(self, texts: list[str]) -> np.ndarray:
-        if isinstance(self._model, CLIPModel):
-            return encode_texts(self._model, self._tokenizer, texts).numpy()
-        return self._mean_pooled(texts).numpy()
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, dim) of n texts. ValueError where one is empty."""
+        digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in dict.fromkeys(texts)}
+        if any(not text.strip() for text in digests):
+            raise ValueError("an empty text cannot be encoded")
+        with EmbeddingCache(self._text_file, np.float32) as cache:
+            known = cache.known()
+            new = [text for text, digest in digests.items() if digest not in known]
+            with tqdm(total=len(new), desc=f"{self.name}: texts", leave=False, disable=not new) as progress:
+                for start in range(0, len(new), PIECE):
+                    piece = new[start : start + PIECE]
+                    cache.put([digests[text] for text in piece], self._encode(piece, progress))
+            embeds = cache.get(list(digests.values()))
+        row = {text: i for i, text in enumerate(digests)}
+        return embeds[[row[text] for text in texts]]
 
     @torch.inference_mode()
-    def _mean_pooled(self, texts: list[str]) -> torch.Tensor:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # alike lengths together: little padding
-        embeds = torch.empty(len(texts), self._model.config.hidden_size)
-        for start in tqdm(range(0, len(order), BATCH), desc="Encoding texts", leave=False):
-            chunk = order[start : start + BATCH]
-            inputs = self._tokenizer([texts[i] for i in chunk], padding=True, truncation=True, return_tensors="pt")
-            inputs = inputs.to(self._model.device)
-            mask = inputs["attention_mask"][..., None]
-            states = self._model(**inputs).last_hidden_state
-            embeds[chunk] = F.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=-1).cpu()
-        return embeds
+    def _encode(self, texts: list[str], progress: tqdm) -> np.ndarray:
+        ids = self._towers.tokenize(texts)
+        embeds: list = [None] * len(texts)
+        for chunk in chunks_by_tokens([len(text_ids) for text_ids in ids], self._max_tokens):
+            rows = F.normalize(self._towers.embed_texts([ids[i] for i in chunk]).float(), dim=-1).cpu().numpy()
+            for i, row in zip(chunk, rows):
+                embeds[i] = row
+            progress.update(len(chunk))
+        return np.stack(embeds)
+
+    def pictures(self, pictures: Sequence[dict]) -> np.ndarray:
+        """(n, dim) of n pictures as `embed_pictures` takes them. ValueError names those that cannot be read."""
+        with EmbeddingCache(self._image_file, np.float32) as cache:
+            digests, problems = embed_pictures(
+                pictures,
+                self._towers.preprocess,
+                lambda pixel_values: F.normalize(self._towers.embed_images(pixel_values).float(), dim=-1),
+                cache,
+                num_workers=self._num_workers,
+            )
+            if problems:
+                shown = "; ".join(list(problems.values())[:3])
+                raise ValueError(f"{len(problems)} bad pictures: {shown}. Repair or remove them.")
+            return cache.get(digests)
+
+
+def load_encoder(name: str, *, device: str | None = None, dtype: str = "float32", **kwargs) -> Encoder:
+    """Open a model of a folder or the Hub, or `openclip:ARCH/PRETRAINED`. Safetensors only, no remote code.
+
+    Args:
+        device: by default a GPU where there is one.
+        dtype: "float32" or "bfloat16".
+        kwargs: of `Encoder`.
+
+    Raises:
+        ValueError, OSError: it cannot be opened.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("openclip:"):
+        towers = OpenClipTowers(*name.removeprefix("openclip:").partition("/")[::2])
+    else:
+        config = AutoConfig.from_pretrained(name)
+        image_processor = None
+        if config.model_type in ("clip", "vision-text-dual-encoder"):
+            kind = CLIPModel if config.model_type == "clip" else VisionTextDualEncoderModel
+            image_processor = AutoImageProcessor.from_pretrained(name)
+        else:
+            kind = AutoModel
+        model = kind.from_pretrained(name, use_safetensors=True, dtype=getattr(torch, dtype))
+        towers = TransformersTowers(model, AutoTokenizer.from_pretrained(name), image_processor)
+    towers.model.to(device, getattr(torch, dtype))
+    return Encoder(name if name.startswith("openclip:") else Path(name).name, towers, **kwargs)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
-from transformers import CLIPModel, PreTrainedTokenizerBase
 
-from .suite import Measurement, difference_ci95, embed_triples, gallery_of
-from .tasks.paraphrased_retrieval import rank
+from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
+from .tasks.paraphrased_retrieval import overlaps, rank
 
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 
@@ -41,7 +39,13 @@ class Comparison:
 def compare(base: list[Measurement], tuned: list[Measurement]) -> list[Comparison]:
     """Pair two models' measurements of the same sets, in order."""
     return [
-        Comparison(b.dataset, b.metric, b.value, t.value, difference_ci95(b.values, t.values))
+        Comparison(
+            b.dataset,
+            b.metric,
+            b.value,
+            t.value,
+            percentiles(t.values - b.values) if b.is_sampled else difference_ci95(b.values, t.values),
+        )
         for b, t in zip(base, tuned, strict=True)
     ]
 
@@ -60,23 +64,47 @@ def table(comparisons: list[Comparison], markdown: bool = False) -> str:
             + [f"{low:+.1f} to {high:+.1f}"]
         )
     if markdown:
-        lines = [header, ["---", "---", "---:", "---:", "---:", "---"], *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return _markdown(header, rows)
     return _aligned(header, rows) + "\nin points; * beyond noise (paired bootstrap)"
 
 
-def side_by_side(by_model: list[list[Measurement]]) -> str:
-    """The same measurements of any number of models, in points; a star: beyond noise from the first model."""
+def side_by_side(by_model: list[list[Measurement]], markdown: bool = False) -> str:
+    """The same measurements of any number of models, in points.
+
+    For each model after the first: its figure and the difference from the first with its 95% interval (paired
+    bootstrap), bold (starred in a terminal) where it is beyond noise.
+    """
     first = by_model[0]
-    compared = [compare(first, others) for others in by_model[1:]]
-    header = ["data set", "metric", "n", *(measurements[0].model for measurements in by_model)]
-    rows = [
-        [m.dataset, m.metric, f"{len(m.values):,}", f"{100 * m.value:.2f}"]
-        + [f"{100 * column[i].tuned:.2f}{'*' * column[i].beyond_noise}" for column in compared]
-        for i, m in enumerate(first)
-    ]
-    note = f"\n* beyond noise from {first[0].model} (paired bootstrap, 95%)" if compared else ""
+    others = {measurements[0].model: {_key(m): m for m in measurements} for measurements in by_model[1:]}
+    header = ["data set", "metric", "n", first[0].model, *(cell for name in others for cell in (name, "difference"))]
+    rows = []
+    for m in first:
+        cells = [m.dataset, m.metric, f"{len(m.values):,}", f"{100 * m.value:.2f}"]
+        for measurements in others.values():
+            other = measurements.get(_key(m))
+            if other is None:
+                cells += ["", ""]
+                continue
+            (row,) = compare([m], [other])
+            low, high = (100 * bound for bound in row.ci95)
+            figure = f"{100 * row.tuned:.2f}"
+            difference = f"{100 * (row.tuned - row.base):+.2f} ({low:+.2f} to {high:+.2f})"
+            if row.beyond_noise:
+                difference = f"**{difference}**" if markdown else f"{difference} *"
+            cells += [figure, difference]
+        rows.append(cells)
+    if markdown:
+        return _markdown(header, rows)
+    note = f"\nin points; * beyond noise from {first[0].model} (paired bootstrap, 95%)" if others else "\nin points"
     return _aligned(header, rows) + note
+
+
+def _key(measurement: Measurement) -> tuple[str, str, str]:
+    return measurement.task, measurement.dataset, measurement.metric
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 
 def _aligned(header: list[str], rows: list[list[str]]) -> str:
@@ -88,6 +116,81 @@ def _aligned(header: list[str], rows: list[list[str]]) -> str:
 def write_results(path: Path, measurements: list[Measurement]) -> None:
     """The results file of DESIGN.md: a JSON list, fractions in 0..1."""
     path.write_text(json.dumps([measurement.to_dict() for measurement in measurements], indent=1) + "\n")
+
+
+def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
+    """The `model-index` entries of one model's measurements."""
+    return [
+        EvalResult(
+            task_type="sentence-similarity" if m.task in TEXT_TASKS else "image-text-retrieval",
+            task_name=m.task.replace("_", " "),
+            dataset_type=m.dataset.split("/")[0],
+            dataset_name=m.dataset,
+            metric_type=m.metric.split("@")[0],
+            metric_name=m.metric,
+            metric_value=round(m.value, 4),
+        )
+        for m in measurements
+    ]
+
+
+def add_to_card(path: Path, measurements: list[Measurement]) -> None:
+    """Put one model's measurements into the `model-index` of the card at `path`, whose text stays as it is."""
+    card = ModelCard.load(path)
+    known = {(r.dataset_name, r.metric_name): r for r in card.data.eval_results or []}
+    known |= {(r.dataset_name, r.metric_name): r for r in eval_results(measurements)}
+    card.data.model_name = card.data.model_name or measurements[0].model
+    card.data.eval_results = list(known.values())
+    card.save(path)
+
+
+def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
+    """`TASK.png` for each task, bars with 95% intervals of all models; and `overlap.png`, a scatter of the average
+    overlap of every query, first model against second. Needs matplotlib (`pip install paraclip[plots]`).
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for task in dict.fromkeys(m.task for m in by_model[0]):
+        names = [_key(m) for m in by_model[0] if m.task == task]
+        figure, axes = plt.subplots(figsize=(8, 1.2 + 0.18 * len(names) * (len(by_model) + 1)))
+        for i, measurements in enumerate(by_model):
+            known = {_key(m): m.to_dict() for m in measurements}
+            places = [n * (len(by_model) + 1) + i for n, name in enumerate(names) if name in known]
+            entries = [known[name] for name in names if name in known]
+            values = np.array([100 * entry["value"] for entry in entries])
+            bounds = 100 * np.array([entry["ci95"] for entry in entries])
+            errors = np.abs(bounds.T - values)
+            axes.barh(places, values, xerr=errors, height=0.9, label=measurements[0].model, error_kw={"lw": 1})
+        middle = (len(by_model) - 1) / 2
+        axes.set_yticks(
+            [n * (len(by_model) + 1) + middle for n in range(len(names))],
+            [f"{dataset}, {metric}" for _, dataset, metric in names],
+            fontsize=7,
+        )
+        axes.invert_yaxis()
+        axes.set(title=task, xlabel="points, with 95% intervals")
+        axes.legend()
+        written.append(folder / f"{task}.png")
+        figure.savefig(written[-1], dpi=120, bbox_inches="tight")
+        plt.close(figure)
+    sets = [m for m in by_model[0] if m.metric.startswith("average_overlap")]
+    if len(by_model) > 1 and sets:
+        other = {_key(m): m for m in by_model[1]}
+        figure, panels = plt.subplots(1, len(sets), figsize=(4 * len(sets), 4), squeeze=False)
+        for axes, m in zip(panels[0], sets):
+            axes.scatter(m.values, other[_key(m)].values, s=8, alpha=0.3)
+            axes.plot([0, 1], [0, 1], color="grey", lw=1)
+            axes.set(title=m.dataset, xlabel=f"{m.metric}, {m.model}", ylabel=by_model[1][0].model)
+            axes.title.set_fontsize(8)
+        written.append(folder / "overlap.png")
+        figure.savefig(written[-1], dpi=120, bbox_inches="tight")
+        plt.close(figure)
+    return written
 
 
 def write_card(
@@ -105,18 +208,7 @@ def write_card(
 
     `base_model` and `license` go into the metadata, where the Hub accepts only its own ids: None leaves them out.
     """
-    results = [
-        EvalResult(
-            task_type="image-text-retrieval",
-            task_name=m.task.replace("_", " "),
-            dataset_type=m.dataset.split("/")[0],
-            dataset_name=m.dataset,
-            metric_type=m.metric.split("@")[0],
-            metric_name=m.metric,
-            metric_value=round(m.value, 4),
-        )
-        for m in tuned
-    ]
+    results = eval_results(tuned)
     data = ModelCardData(
         model_name=model_name if results else None,
         eval_results=results or None,
@@ -138,45 +230,47 @@ def write_card(
 
 def write_ranking_sheet(
     path: Path,
-    eval_sets: dict[str, Dataset],
-    models: dict[str, tuple[CLIPModel, list[Measurement]]],
-    tokenizer: PreTrainedTokenizerBase,
-    open_picture: Callable[[str], Image.Image],
+    wordings: list[tuple[str, str]],
+    picture_of_query: np.ndarray,
+    models: dict[str, tuple[np.ndarray, np.ndarray]],
+    open_picture: Callable[[int], Image.Image],
     num_queries: int = 3,
 ) -> None:
     """Draw what two wordings of one wish find with each of two models: a block a query, a row a wording.
 
-    The queries are those of the first set whose average overlap changed most, up or down. Green: the right picture.
+    The queries are those whose average overlap at 10 changed most, up or down. Green: the right picture.
+
+    Args:
+        wordings: n pairs of texts.
+        picture_of_query: (n,) gallery index of the right picture.
+        models: name -> (text embeddings (n, 2, dim), gallery embeddings (m, dim)), normalised. Two models.
+        open_picture: gallery index -> picture.
     """
-    name, dataset = next(iter(eval_sets.items()))
-    image_ids, gallery_embeds = gallery_of(eval_sets)
-    overlaps = [
-        next(m.values for m in ms if m.dataset == f"{name}/paraphrase_1" and m.metric.startswith("average_overlap"))
-        for _, ms in models.values()
-    ]
-    changed = np.argsort(-np.abs(overlaps[1] - overlaps[0]), kind="stable")[:num_queries]
-    queries = dataset.select(changed)
+    tops, agreement = {}, []
+    for name, (text_embeds, gallery_embeds) in models.items():
+        k = min(10, len(gallery_embeds))
+        agreement.append(overlaps(text_embeds[:, 0], text_embeds[:, 1], gallery_embeds, k)[f"average_overlap@{k}"])
+        tops[name] = [rank(text_embeds[:, view], gallery_embeds, 7) for view in (0, 1)]
+    changed = np.argsort(-np.abs(agreement[1] - agreement[0]), kind="stable")[:num_queries]
 
     shown, side, gap, line, font = 7, 96, 8, 22, ImageFont.load_default(size=14)
     left = side + 9 * gap
     block = len(models) * (2 * (side + line) + gap) + 3 * gap
-    sheet = Image.new("RGB", (left + shown * (side + gap), len(queries) * block), "white")
+    sheet = Image.new("RGB", (left + shown * (side + gap), len(changed) * block), "white")
     draw = ImageDraw.Draw(sheet)
-    for m, (model_name, (model, _)) in enumerate(models.items()):
-        embeds = embed_triples(model, tokenizer, queries)
-        for view, column in enumerate(("caption", "paraphrase_1")):
-            top = rank(embeds[:, view], gallery_embeds, shown)
-            for q, query in enumerate(queries):
+    for q, query in enumerate(changed):
+        for m, (name, by_view) in enumerate(tops.items()):
+            for view, top in enumerate(by_view):
                 y = q * block + gap + m * (2 * (side + line) + gap) + view * (side + line)
-                draw.text((left, y), f"{model_name}: {query[column]}", fill="black", font=font)
-                for i, image_id in enumerate(image_ids[index] for index in top[q]):
+                draw.text((left, y), f"{name}: {wordings[query][view]}", fill="black", font=font)
+                for i, picture in enumerate(top[query]):
                     x = left + i * (side + gap)
-                    sheet.paste(open_picture(image_id).resize((side, side)), (x, y + line))
-                    if image_id == query["image_id"]:
+                    sheet.paste(open_picture(int(picture)).resize((side, side)), (x, y + line))
+                    if picture == picture_of_query[query]:
                         box = (x - 3, y + line - 3, x + side + 2, y + line + side + 2)
                         draw.rectangle(box, outline=(0, 160, 0), width=4)
-    for q, query in enumerate(queries):
         draw.text((gap, q * block + gap), "wanted", fill="black", font=font)
-        sheet.paste(open_picture(query["image_id"]).resize((side, side)), (gap, q * block + gap + line))
+        wanted = open_picture(int(picture_of_query[query])).resize((side, side))
+        sheet.paste(wanted, (gap, q * block + gap + line))
         draw.line((0, (q + 1) * block - gap, sheet.width, (q + 1) * block - gap), fill=(200, 200, 200), width=2)
     sheet.save(path)

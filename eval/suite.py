@@ -1,7 +1,8 @@
-"""Measure one model on sets of triples, keeping a value for every query so that models can be compared in pairs."""
+"""Run tasks on models, keeping a value for every query so that models can be compared in pairs."""
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from dataclasses import dataclass
@@ -15,28 +16,40 @@ from transformers import CLIPModel, PreTrainedTokenizerBase
 
 from modeling_paraclip import TEXT_COLUMNS, encode_texts
 
-from .encoders import TextEncoder
+from .data import MissingData
+from .encoders import Encoder
 from .metrics.sts_spearman.sts_spearman import spearman
+from .tasks.aro import aro
 from .tasks.cxc_sts import cxc_sts
-from .tasks.image_text_retrieval import image_text_retrieval
-from .tasks.paraphrased_retrieval import paraphrased_retrieval
+from .tasks.image_text_retrieval import image_text_retrieval, image_text_retrieval_values
+from .tasks.negclip import negclip
+from .tasks.paraphrased_retrieval import overlaps, paraphrased_retrieval
 from .tasks.sts import sts
+from .tasks.sugarcrepe import sugarcrepe
 from .tasks.sugarcrepe_pp import sugarcrepe_pp
+from .tasks.winoground import winoground
+from .tasks.zero_shot import zero_shot
 
-# name for --tasks -> (function of an encoder and the data folder, metric)
-TEXT_TASKS = {
-    "sts": (sts, "spearman"),
-    "cxc_sts": (cxc_sts, "spearman"),
-    "sugarcrepe_pp": (sugarcrepe_pp, "multiple_choice_accuracy"),
+logger = logging.getLogger(__name__)
+
+# name for --tasks -> a function of an encoder and the data folder (None: the Hub)
+TASKS = {
+    task.__name__: task
+    for task in (
+        *(paraphrased_retrieval, image_text_retrieval, aro, sts, sugarcrepe, sugarcrepe_pp),
+        *(negclip, winoground, cxc_sts, zero_shot),
+    )
 }
+TEXT_TASKS = ("sts", "cxc_sts", "sugarcrepe_pp")  # need no pictures
 
 
 @dataclass
 class Measurement:
     """One metric of one model on one data set.
 
-    `values` holds one number a query, a fraction in 0..1, and the metric is their mean; or, for a correlation
-    (`metric` "spearman"), a pair of cosine and rating a row.
+    `values` holds one number a query, a fraction in 0..1, and the metric is their mean (for a macro average the
+    numbers are scaled so that it is); or, for a correlation (`metric` "spearman"), a pair of cosine and rating a row;
+    or, for `spearman_sampled`, the correlation of each sample.
     """
 
     model: str
@@ -50,6 +63,10 @@ class Measurement:
     def value(self) -> float:
         return spearman(*self.values.T) if self.values.ndim == 2 else float(self.values.mean())
 
+    @property
+    def is_sampled(self) -> bool:
+        return self.metric.endswith("_sampled")
+
     def to_dict(self) -> dict:
         """The entry of a results file (DESIGN.md): `{model, task, dataset, metric, value, ci95, n, seconds}`."""
         return {
@@ -58,7 +75,7 @@ class Measurement:
             "dataset": self.dataset,
             "metric": self.metric,
             "value": self.value,
-            "ci95": bootstrap_ci95(self.values),
+            "ci95": percentiles(self.values) if self.is_sampled else bootstrap_ci95(self.values),
             "n": len(self.values),
             "seconds": round(self.seconds, 3),
         }
@@ -67,13 +84,18 @@ class Measurement:
 def bootstrap_ci95(values: np.ndarray, seed: int = 0) -> list[float]:
     """[low, high]: percentile bootstrap (2,000 resamples) of the mean; of a correlation, 500 resamples of its rows."""
     if values.ndim == 2:
-        return _correlation_ci95(tuple(values.T), lambda a, b: stats.spearmanr(a, b).statistic)
+        return _correlation_ci95(tuple(values.T), _spearman)
     if len(values) < 2 or np.ptp(values) == 0:  # nothing to resample
         return [float(values.mean())] * 2
     result = stats.bootstrap(
         (values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=np.random.default_rng(seed)
     )
     return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+
+
+def percentiles(samples: np.ndarray) -> list[float]:
+    """[low, high]: the middle 95% of samples that were drawn already."""
+    return np.percentile(samples, (2.5, 97.5)).tolist()
 
 
 def difference_ci95(base: np.ndarray, tuned: np.ndarray) -> list[float]:
@@ -84,13 +106,17 @@ def difference_ci95(base: np.ndarray, tuned: np.ndarray) -> list[float]:
         raise ValueError("the two models were rated on different pairs, so they cannot be compared in pairs")
     return _correlation_ci95(
         (base[:, 0], tuned[:, 0], base[:, 1]),
-        lambda b, t, ratings: stats.spearmanr(t, ratings).statistic - stats.spearmanr(b, ratings).statistic,
+        lambda b, t, ratings: _spearman(t, ratings) - _spearman(b, ratings),
     )
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """0 where a resample of few pairs is constant: it ranks nothing."""
+    return float(np.nan_to_num(stats.spearmanr(a, b).statistic))
 
 
 def _correlation_ci95(columns: tuple[np.ndarray, ...], statistic) -> list[float]:
     with warnings.catch_warnings():
-        # a resample of few pairs may be constant
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
@@ -120,9 +146,9 @@ def measure_retrieval(
     measured = {}
     for view, column in enumerate(TEXT_COLUMNS):
         if view > 0:
-            overlap = paraphrased_retrieval(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
+            overlap = overlaps(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
             measured |= {("paraphrased_retrieval", column, metric): values for metric, values in overlap.items()}
-        recall = image_text_retrieval(text_embeds[:, view], gallery_embeds, picture_of_text)
+        recall = image_text_retrieval_values(text_embeds[:, view], gallery_embeds, picture_of_text)
         measured |= {("image_text_retrieval", column, metric): values for metric, values in recall.items()}
     return measured
 
@@ -169,17 +195,30 @@ def evaluate_model(
     return measurements
 
 
-def evaluate_texts(encoder: TextEncoder, tasks: list[str], data_dir: str | Path) -> list[Measurement]:
-    """Some of `TEXT_TASKS` on what `data_dir` holds. Raises ValueError where it holds nothing of one."""
-    measurements = []
+def evaluate(
+    encoder: Encoder, tasks: list[str], data_dir: str | Path | None, *, skip_missing: bool = False
+) -> tuple[list[Measurement], dict[str, str]]:
+    """Some of `TASKS` on what `data_dir` holds, or on the Hub's data sets where it is None.
+
+    Returns the measurements, and why a task was not run: task -> reason. Without `skip_missing` there are no such:
+    ValueError is raised instead, as it is for data that are there but wrong.
+    """
+    measurements, not_run = [], {}
     for task in tasks:
-        run, metric = TEXT_TASKS[task]
         start = time.perf_counter()
-        found = run(encoder, Path(data_dir))
-        if not found:
-            raise ValueError(f"--tasks {task}: {data_dir} has nothing of it; eval/tasks/{task}.py says what it reads.")
-        seconds = (time.perf_counter() - start) / len(found)
+        try:
+            if task not in TEXT_TASKS and not encoder.has_images:
+                raise MissingData(f"{encoder.name} has no image tower")
+            found = TASKS[task](encoder, Path(data_dir) if data_dir is not None else None)
+        except MissingData as error:
+            if not skip_missing:
+                raise ValueError(f"--tasks {task}: {error}") from error
+            not_run[task] = str(error)
+            continue
+        seconds = time.perf_counter() - start
+        logger.info("%s: %s in %.1f s", encoder.name, task, seconds)
         measurements += [
-            Measurement(encoder.name, task, dataset, metric, values, seconds) for dataset, values in found.items()
+            Measurement(encoder.name, task, dataset, metric, values, seconds)
+            for (dataset, metric), values in found.items()
         ]
-    return measurements
+    return measurements, not_run

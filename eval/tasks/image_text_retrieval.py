@@ -1,13 +1,78 @@
 """Image-text retrieval: does a text find its picture, and a picture one of its texts?
 
-Protocol: cosine similarity; R@k is the share of queries with a right answer among their first k; in text-to-image each
-text has one right picture, in image-to-text a picture has all texts of its `image_id`. Ties break by lower index.
+Protocol: cosine similarity; R@k is the share of queries with a right answer among their first k; in text-to-image
+each text has one right picture, in image-to-text a picture has all its texts. Ties break by lower index. Local data:
+`DIR/FOLDER/captions.jsonl` with `image`, `captions` (a list) and, optionally, `split` (the `test` rows are measured,
+or `val` where there are none), and `DIR/FOLDER/images`; Karpathy's splits of Flickr30k and COCO go into this form
+line by line. From the Hub: the Flickr30k test split of MTEB (1,000 pictures, 5 captions each).
 """
+
+from pathlib import Path
 
 import numpy as np
 
+from ..data import HubSource, MissingData, pictures_in, rows_of
+from ..encoders import Encoder
 
-def image_text_retrieval(
+HUB_REPO, HUB_REVISION = "mteb/flickr30kt2i", "e819702b287bfbe084e129a61f308a802b7c108e"
+
+
+def image_text_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
+    """(data set, "text_to_image_recall@k" | "image_to_text_recall@k") -> a value a query."""
+    measured = {}
+    for name, texts, pictures, picture_of_text in captions_in(data_dir) if data_dir else [_from_hub()]:
+        values = image_text_retrieval_values(
+            encoder.texts(texts), encoder.pictures(pictures), np.array(picture_of_text)
+        )
+        measured |= {(name, metric): v for metric, v in values.items()}
+    return measured
+
+
+def captions_in(data_dir: Path) -> list[tuple[str, list[str], list[dict], list[int]]]:
+    """(name, texts, pictures, index of each text's picture) of each folder with captions and pictures."""
+    found, reason = [], f"{data_dir} has no FOLDER/captions.jsonl"
+    for file in sorted(data_dir.glob("*/captions.jsonl")):
+        rows = rows_of(file, None, ("image",), lists=("captions",), optional=("split",))
+        splits = {row.get("split") for row in rows}
+        split = next((name for name in ("test", "val") if name in splits), None)
+        rows = [row for row in rows if split is None or row.get("split") == split]
+        names = [row["image"] for row in rows]
+        repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else None
+        if repeated:
+            raise ValueError(
+                f"{file}: the picture {repeated.pop()} is there more than once; put its captions together."
+            )
+        try:
+            pictures = pictures_in(file.parent / "images", names)
+        except MissingData as error:
+            reason = str(error)
+            continue
+        texts = [caption for row in rows for caption in row["captions"]]
+        picture_of_text = [i for i, row in enumerate(rows) for _ in row["captions"]]
+        found.append((f"{file.parent.name} {split}" if split else file.parent.name, texts, pictures, picture_of_text))
+    if not found:
+        raise MissingData(reason)
+    return found
+
+
+def _from_hub() -> tuple[str, list[str], list[dict], list[int]]:
+    def part(name: str, columns: dict[str, str], **kinds) -> list[dict]:
+        return rows_of(None, HubSource(HUB_REPO, HUB_REVISION, "test", columns, name), **kinds)
+
+    queries = part("query", {"id": "id", "text": "text"}, texts=("text",), optional=("id",))
+    corpus = part("corpus", {"id": "id", "image": "image"}, optional=("id", "image"))
+    right = part("qrels", {"query": "query-id", "picture": "corpus-id"}, optional=("query", "picture"))
+    index = {row["id"]: i for i, row in enumerate(corpus)}
+    picture_of = {row["query"]: index[row["picture"]] for row in right}
+    return (
+        "Flickr30k test",
+        [q["text"] for q in queries],
+        [c["image"] for c in corpus],
+        [picture_of[q["id"]] for q in queries],
+    )
+
+
+def image_text_retrieval_values(
     text_embeds: np.ndarray,
     gallery_embeds: np.ndarray,
     picture_of_text: np.ndarray,

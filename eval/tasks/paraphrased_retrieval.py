@@ -1,13 +1,24 @@
 """Paraphrased retrieval (paper, section 4.2): do two wordings of one wish find the same pictures?
 
 Protocol: every pair is a caption and one rewording of it; each ranks the whole gallery by cosine similarity, ties by
-lower gallery index; AO@10 and JS@10 compare the two rankings.
+lower gallery index. AO@10 and JS@10 compare the two rankings (the paper's figures), `top_result_agreement` their
+first places; the recall of each wording is that of `image_text_retrieval`. Not on the Hub. Local data:
+`DIR/FOLDER/*triples_val.jsonl` (or `..._test.jsonl`) with `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`, and
+`DIR/FOLDER/images`; the gallery is the pictures of that split in `DIR/FOLDER/captions.jsonl`, else those of the
+triples.
 """
+
+from pathlib import Path
 
 import numpy as np
 
+from ..data import MissingData, pictures_in, rows_of
+from ..encoders import Encoder
 from ..metrics.average_overlap.average_overlap import average_overlap
 from ..metrics.jaccard_similarity.jaccard_similarity import jaccard_similarity
+from .image_text_retrieval import image_text_retrieval_values
+
+TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
 
 
 def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.ndarray:
@@ -15,7 +26,7 @@ def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.nda
     return np.argsort(-(query_embeds @ gallery_embeds.T), axis=1, kind="stable")[:, :k]
 
 
-def paraphrased_retrieval(
+def overlaps(
     caption_embeds: np.ndarray, rewording_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int = 10
 ) -> dict[str, np.ndarray]:
     """Metric name -> (n,) values, one a pair. Inputs are L2-normalised: (n, dim), (n, dim), (m, dim) with m >= k."""
@@ -23,4 +34,43 @@ def paraphrased_retrieval(
     return {
         f"average_overlap@{k}": average_overlap(a, b, k),
         f"jaccard_similarity@{k}": jaccard_similarity(a, b, k),
+        "top_result_agreement": (a[:, 0] == b[:, 0]).astype(float),
     }
+
+
+def paraphrased_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
+    """("SET/REWORDING", metric) -> (n,) values."""
+    measured = {}
+    for name, rows, gallery in triples_in(data_dir):
+        gallery_embeds = encoder.pictures(list(gallery.values()))
+        picture_of_text = np.array([list(gallery).index(row["image_id"]) for row in rows])
+        embeds = {column: encoder.texts([row[column] for row in rows]) for column in TEXT_COLUMNS}
+        k = min(10, len(gallery))
+        for column in TEXT_COLUMNS[1:]:
+            values = overlaps(embeds["caption"], embeds[column], gallery_embeds, k)
+            values |= image_text_retrieval_values(embeds[column], gallery_embeds, picture_of_text)
+            measured |= {(f"{name}/{column}", metric): v for metric, v in values.items()}
+        values = image_text_retrieval_values(embeds["caption"], gallery_embeds, picture_of_text)
+        measured |= {(f"{name}/caption", metric): v for metric, v in values.items()}
+    return measured
+
+
+def triples_in(data_dir: Path | None) -> list[tuple[str, list[dict], dict[str, dict]]]:
+    """(name, rows, gallery: `image_id` -> picture) of each set of triples. MissingData where there is none."""
+    found = []
+    for split in ("val", "test"):
+        for file in sorted(data_dir.glob(f"*/*triples_{split}.jsonl")) if data_dir else []:
+            rows = rows_of(file, None, ("image_id", *TEXT_COLUMNS))
+            ids = dict.fromkeys(row["image_id"] for row in rows)
+            captions = file.parent / "captions.jsonl"
+            if captions.is_file():
+                ids |= dict.fromkeys(
+                    row["image"]
+                    for row in rows_of(captions, None, ("image",), optional=("split",))
+                    if row.get("split") == split
+                )
+            pictures = pictures_in(file.parent / "images", list(ids))
+            found.append((f"{file.parent.name} {file.stem}", rows, dict(zip(ids, pictures))))
+    if not found:
+        raise MissingData("give DIR/FOLDER/*triples_val.jsonl and DIR/FOLDER/images with --data; it is not on the Hub")
+    return found

@@ -1,30 +1,45 @@
-"""SugarCrepe++ by text alone (Dumpala et al. 2024): is the paraphrase nearer to the caption than the hard negative is?
+"""SugarCrepe++ (Dumpala et al. 2024): do a caption and its paraphrase stand together against a hard negative?
 
-Protocol: right where cos(caption, caption2) is above cos(caption, negative) *and* above cos(caption2, negative), the
-benchmark's text-only score; a tie is wrong. No picture is needed. Data: `DIR/sugarcrepe_pp/NAME.tsv`, one file a kind
-of negative, with `caption`, `caption2`, `negative_caption`.
+Protocol, the authors' two figures. By text alone (`text_accuracy`): right where cos(caption, caption2) is above
+cos(caption, negative) *and* above cos(caption2, negative): is the paraphrase nearer than the hard negative? With
+pictures (`image_accuracy`): right where cos(picture, caption) and cos(picture, caption2) are both above cos(picture,
+negative). A tie is wrong. Local data: `DIR/sugarcrepe_pp/KIND.tsv` with `caption`, `caption2`, `negative_caption` and,
+for pictures, `image`, in `DIR/sugarcrepe_pp/images`; where that folder is not there, by text alone.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from ..encoders import TextEncoder
-from ..metrics.multiple_choice_accuracy.multiple_choice_accuracy import is_right
-from ..tables import read_tsv
+from ..data import MissingData, pictures_in, rows_of
+from ..encoders import Encoder
+
+COLUMNS = ("caption", "caption2", "negative_caption")
 
 
-def sugarcrepe_pp(encoder: TextEncoder, data_dir: Path) -> dict[str, np.ndarray]:
-    """Kind of negative -> (n,) of 0 and 1."""
-    found = {}
-    for file in sorted((data_dir / "sugarcrepe_pp").glob("*.tsv")):
-        rows = read_tsv(file, ("caption", "caption2", "negative_caption"))
-        caption, paraphrase, negative = (
-            encoder([row[column] for row in rows]) for column in ("caption", "caption2", "negative_caption")
-        )
-        scores = np.stack(
-            [(a * b).sum(axis=1) for a, b in ((caption, paraphrase), (caption, negative), (paraphrase, negative))],
-            axis=1,
-        )
-        found[f"SugarCrepe++ {file.stem}"] = np.array([is_right(list(row), 0) for row in scores], dtype=float)
-    return found
+def sugarcrepe_pp(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
+    """(kind of negative, metric) -> (n,) of 0 and 1."""
+    if data_dir is None:
+        raise MissingData("its revision on the Hub is not pinned; give local files with --data")
+    folder, measured = data_dir / "sugarcrepe_pp", {}
+    for file in sorted(folder.glob("*.tsv")):
+        name, has_pictures = f"SugarCrepe++ {file.stem}", encoder.has_images and (folder / "images").is_dir()
+        rows = rows_of(file, None, (*COLUMNS, "image") if has_pictures else COLUMNS)
+        caption, paraphrase, negative = (encoder.texts([row[column] for row in rows]) for column in COLUMNS)
+        same = _cosine(caption, paraphrase)
+        right = (same > _cosine(caption, negative)) & (same > _cosine(paraphrase, negative))
+        # a negative that repeats a caption is a tie by definition, whatever the rounding
+        repeats = np.array([row["negative_caption"] in (row["caption"], row["caption2"]) for row in rows])
+        measured[name, "text_accuracy"] = (right & ~repeats).astype(float)
+        if has_pictures:
+            image = encoder.pictures(pictures_in(folder / "images", [row["image"] for row in rows]))
+            wrong = _cosine(image, negative)
+            right = (_cosine(image, caption) > wrong) & (_cosine(image, paraphrase) > wrong)
+            measured[name, "image_accuracy"] = (right & ~repeats).astype(float)
+    if not measured:
+        raise MissingData(f"{folder} has no .tsv files")
+    return measured
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(axis=1)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from eval.metrics.average_overlap.average_overlap import average_overlap
 from eval.metrics.jaccard_similarity.jaccard_similarity import jaccard_similarity
-from eval.tasks.image_text_retrieval import image_text_retrieval
-from eval.tasks.paraphrased_retrieval import paraphrased_retrieval, rank
+from eval.tasks.image_text_retrieval import image_text_retrieval_values
+from eval.tasks.paraphrased_retrieval import overlaps, rank
 
 METRICS = Path(__file__).parents[2] / "eval" / "metrics"
 
@@ -62,7 +62,7 @@ def test_ties_break_by_lower_index():
 
 def test_paraphrased_retrieval_of_the_same_wording_is_1():
     embeds = np.random.default_rng(0).normal(size=(5, 4))
-    assert all((values == 1).all() for values in paraphrased_retrieval(embeds, embeds, embeds, k=3).values())
+    assert all((values == 1).all() for values in overlaps(embeds, embeds, embeds, k=3).values())
 
 
 @settings(deadline=None)
@@ -71,7 +71,7 @@ def test_recall_is_its_definition(seed):
     rng = np.random.default_rng(seed)
     texts, gallery = rng.integers(-2, 3, (9, 2)), rng.integers(-2, 3, (6, 2))  # many ties
     own = rng.integers(0, 5, 9)  # picture 5 is a distractor
-    measured = image_text_retrieval(texts, gallery, own, ks=(1, 3))
+    measured = image_text_retrieval_values(texts, gallery, own, ks=(1, 3))
     for k in (1, 3):
         hits = [own[i] in sorted(range(6), key=lambda j: (-(texts[i] @ gallery[j]), j))[:k] for i in range(9)]
         assert measured[f"text_to_image_recall@{k}"].tolist() == hits

@@ -1,0 +1,121 @@
+"""Zero-shot classification (Radford et al. 2021): pictures against the names of classes.
+
+Protocol: a class is the normalised mean of the normalised embeddings of its name in the 80 ImageNet templates of CLIP
+(or of `templates.json`); top-1, top-5, and top-1 averaged over classes; a tie counts as wrong. Local data: folders of
+class folders, `DIR/zeroshot/NAME/CLASS/*`, the class being the folder's name with `_` for spaces or what
+`classes.json` (`{folder: name}`) beside the folders says. From the Hub: CIFAR-10 and CIFAR-100 with their own class
+names, and ImageNet, which needs `open_clip` installed for CLIP's 1,000 names.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from ..data import HubSource, MissingData, rows_of
+from ..encoders import Encoder
+
+TEMPLATES = Path(__file__).with_name("imagenet_templates.txt")  # of CLIP (MIT), https://github.com/openai/CLIP
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+HUB = {
+    "CIFAR-10": HubSource(
+        "mteb/cifar10", "69a62dd171e24a133d193073e73fda4dbb823266", "test", {"image": "img", "label": "label"}
+    ),
+    "CIFAR-100": HubSource(
+        "mteb/cifar100", "ac5511f885f65fb75d31a9d8810a8440913f7721", "test", {"image": "img", "label": "fine_label"}
+    ),
+    "ImageNet": HubSource(
+        "mteb/wds_imagenet1k", "b54c9af96641d8a2cba5d1144629c724de94ef76", "test", {"image": "jpg", "label": "cls"}
+    ),
+}
+
+
+def zero_shot(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
+    """(data set, "top1_accuracy" | "top5_accuracy" | "mean_per_class_accuracy") -> (n,) values."""
+    measured, reasons = {}, []
+    for name, load in (_local(data_dir) if data_dir else _hub()).items():
+        try:
+            classes, labels, pictures, templates = load()
+        except MissingData as error:
+            reasons.append(str(error))
+            continue
+        class_embeds = embed_classes(encoder, classes, templates)
+        right_at = ranks_of(encoder.pictures(pictures) @ class_embeds.T, labels)
+        top1 = (right_at < 1).astype(float)
+        measured[name, "top1_accuracy"] = top1
+        if len(classes) > 5:
+            measured[name, "top5_accuracy"] = (right_at < 5).astype(float)
+        sizes = np.bincount(labels, minlength=len(classes))
+        # scaled so that the mean is the mean over classes of each one's accuracy
+        measured[name, "mean_per_class_accuracy"] = top1 * len(top1) / ((sizes > 0).sum() * sizes[labels])
+    if not measured:
+        raise MissingData("; ".join(reasons) or f"{data_dir / 'zeroshot'} has no folder of class folders")
+    return measured
+
+
+def embed_classes(encoder: Encoder, classes: list[str], templates: list[str]) -> np.ndarray:
+    """(classes, dim), normalised."""
+    prompts = [template.replace("{}", name) for name in classes for template in templates]
+    embeds = encoder.texts(prompts).reshape(len(classes), len(templates), -1).mean(axis=1)
+    return embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
+
+
+def ranks_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) rank from 0 of the right class: how many others score at least as high."""
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    return (scores >= own).sum(axis=1) - 1
+
+
+def _local(data_dir: Path) -> dict:
+    root = data_dir / "zeroshot"
+    return {folder.name: lambda folder=folder: _class_folders(folder) for folder in sorted(root.glob("*/"))}
+
+
+def _class_folders(folder: Path):
+    classes_file, templates_file = folder / "classes.json", folder / "templates.json"
+    names = json.loads(classes_file.read_text(encoding="utf-8")) if classes_file.is_file() else {}
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    unnamed = [path.name for path in folders if names and path.name not in names]
+    if unnamed:
+        raise ValueError(f"{classes_file} has no name for {', '.join(unnamed[:3])} ({len(unnamed)} in all).")
+    pictures, labels = [], []
+    for label, path in enumerate(folders):
+        own = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not own:
+            raise ValueError(f"{path} has no pictures.")
+        pictures += [{"path": str(file), "bytes": None} for file in own]
+        labels += [label] * len(own)
+    if len(folders) < 2:
+        raise ValueError(f"{folder} has {len(folders)} class folders; at least 2 are needed.")
+    templates = json.loads(templates_file.read_text(encoding="utf-8")) if templates_file.is_file() else _templates()
+    without = [template for template in templates if "{}" not in template]
+    if without:
+        raise ValueError(f"{templates_file}: {without[0]!r} has no {{}} where the class goes.")
+    return (
+        [names.get(path.name, path.name.replace("_", " ")) for path in folders],
+        np.array(labels),
+        pictures,
+        templates,
+    )
+
+
+def _templates() -> list[str]:
+    return TEMPLATES.read_text(encoding="utf-8").splitlines()
+
+
+def _hub() -> dict:
+    return {name: lambda name=name, source=source: _from_hub(name, source) for name, source in HUB.items()}
+
+
+def _from_hub(name: str, source: HubSource):
+    if name == "ImageNet":
+        if importlib.util.find_spec("open_clip") is None:
+            raise MissingData("ImageNet needs the class names of open_clip: pip install open_clip_torch")
+        from open_clip import IMAGENET_CLASSNAMES as classes
+    rows = rows_of(None, source, numbers=("label",), optional=("image",))
+    if name != "ImageNet":
+        features = datasets.load_dataset_builder(source.repo, source.name, revision=source.revision).info.features
+        classes = [label.replace("_", " ") for label in features[source.columns["label"]].names]
+    return list(classes), np.array([int(row["label"]) for row in rows]), [row["image"] for row in rows], _templates()
