@@ -24,11 +24,12 @@ import torch
 from datasets import Dataset
 from huggingface_hub import HfApi
 from PIL import Image
-from transformers import AutoProcessor, EvalPrediction, HfArgumentParser, set_seed
+from transformers import AutoProcessor, CLIPModel, EvalPrediction, HfArgumentParser, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
 from eval import report, suite
+from eval.encoders import Encoder, TransformersTowers
 from modeling_paraclip import (
     BASE_MODEL_DIR,
     ParaCLIPCollator,
@@ -101,6 +102,13 @@ class DataArguments:
         default=False,
         metadata={"help": "Leave out (and count) rows whose picture cannot be read, instead of stopping."},
     )
+    eval_tasks: str | None = field(
+        default=None,
+        metadata={"help": "Tasks of python -m eval, with commas between them, run at each evaluation and in the end."},
+    )
+    eval_data: str | None = field(
+        default=None, metadata={"help": "Folder of the data of --eval_tasks; without it they come from the Hub."}
+    )
     image_cache_dir: str = field(
         default=str(DEFAULT_CACHE_DIR), metadata={"help": "Where the pictures' embeddings are kept between runs."}
     )
@@ -125,6 +133,9 @@ def parse_args(argv: list[str] | None) -> tuple[ModelArguments, DataArguments, P
         parser.error("--model_name_or_path: name the CLIP to fine-tune (the embedded one knows only drawn scenes).")
     if training.per_device_train_batch_size < 2:
         parser.error("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
+    unknown = [task for task in (data.eval_tasks or "").split(",") if task and task not in suite.TASKS]
+    if unknown:
+        parser.error(f"--eval_tasks {','.join(unknown)}: unknown; known are {', '.join(suite.TASKS)}.")
     return model, data, training
 
 
@@ -173,6 +184,25 @@ def retrieval_metrics(dataset: Dataset):
     return compute
 
 
+class EvaluatingTrainer(ParaCLIPTrainer):
+    """Adds the figures of `run_tasks(model)` to each evaluation, as `eval_DATASET_METRIC`."""
+
+    run_tasks = None
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        metrics = super().evaluate(*args, **kwargs)
+        if self.run_tasks is not None:
+            model = self.accelerator.unwrap_model(self.model)
+            model = model.get_base_model() if hasattr(model, "get_base_model") else model
+            found = {
+                f"eval_{m.dataset}_{m.metric}".replace(" ", "_"): round(m.value, 6)
+                for m in self.run_tasks("evaluated", model)
+            }
+            self.log(found)
+            metrics |= found
+        return metrics
+
+
 def main(argv: list[str] | None = None) -> None:
     model_args, data_args, args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -209,10 +239,20 @@ def main(argv: list[str] | None = None) -> None:
     measured_sets = {name: sets[name] for name in measured_names}
     base_measured = suite.evaluate_model("base", model, processor.tokenizer, measured_sets) if measured_sets else []
 
+    def run_tasks(name: str, model: CLIPModel) -> list[suite.Measurement]:
+        towers = TransformersTowers(model, processor.tokenizer, processor.image_processor)
+        encoder = Encoder(name, towers, cache_dir=data_args.image_cache_dir, keep_texts=False)
+        return suite.evaluate(encoder, data_args.eval_tasks.split(","), data_args.eval_data)[0]
+
+    if data_args.eval_tasks:
+        try:
+            base_measured += run_tasks("base", model)
+        except (ValueError, OSError) as error:
+            sys.exit(f"train.py: {error}")
     model.loss = ParaCLIPLoss(
         args.image_text_weight, args.caption_paraphrase_weight, args.paraphrase_paraphrase_weight
     )
-    trainer = ParaCLIPTrainer(
+    trainer = EvaluatingTrainer(
         model=add_lora(model, model_args.lora_r, model_args.lora_alpha, model_args.lora_dropout)
         if model_args.use_lora
         else model,
@@ -223,6 +263,8 @@ def main(argv: list[str] | None = None) -> None:
         compute_metrics=retrieval_metrics(validation) if validation is not None else None,
         processing_class=processor,
     )
+    if data_args.eval_tasks:
+        trainer.run_tasks = run_tasks
     resume = args.resume_from_checkpoint
     if resume == "last":
         resume = get_last_checkpoint(output_dir) if output_dir.is_dir() else None
@@ -237,27 +279,31 @@ def main(argv: list[str] | None = None) -> None:
         args.device
     )
     tuned_measured = suite.evaluate_model("tuned", tuned, processor.tokenizer, measured_sets) if measured_sets else []
+    if data_args.eval_tasks:
+        tuned_measured += run_tasks("tuned", tuned)
     comparisons = report.compare(base_measured, tuned_measured)
     if comparisons:
         report.write_results(output_dir / "results.json", base_measured + tuned_measured)
-        if all("image" in dataset.column_names for dataset in raw_sets.values()):
+        if measured_sets and all("image" in dataset.column_names for dataset in raw_sets.values()):
             base, _ = load_clip(base_name, **hub)
             image_ids, gallery_embeds = suite.gallery_of(measured_sets)
-            shown = next(iter(measured_sets.values()))
+            queries = next(iter(measured_sets.values()))
             open_picture = picture_opener(raw_sets)
             with torch.inference_mode():
                 texts = {
-                    name: suite.embed_triples(m.to(args.device), processor.tokenizer, shown)[:, :2]
+                    name: suite.embed_triples(m.to(args.device), processor.tokenizer, queries)[:, :2]
                     for name, m in (("base", base), ("tuned", tuned))
                 }
             report.write_ranking_sheet(
                 output_dir / "rankings.png",
-                list(zip(shown["caption"], shown["paraphrase_1"])),
-                np.array([image_ids.index(image_id) for image_id in shown["image_id"]]),
+                list(zip(queries["caption"], queries["paraphrase_1"])),
+                np.array([image_ids.index(image_id) for image_id in queries["image_id"]]),
                 {name: (embeds, gallery_embeds) for name, embeds in texts.items()},
                 lambda i: open_picture(image_ids[i]),
             )
-        print("\n" + report.table([row for row in comparisons if row.is_headline]))
+        own_tasks = {m.dataset for m in base_measured if data_args.eval_tasks and m.task in data_args.eval_tasks}
+        shown = [row for row in comparisons if row.is_headline or row.dataset in own_tasks]
+        print("\n" + report.table(shown))
     seconds = time.perf_counter() - start
     embedded = model_args.model_name_or_path is None
     on_hub = not embedded and not Path(base_name).exists()

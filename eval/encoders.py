@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +44,14 @@ class TransformersTowers:
         config = getattr(model.config, "text_config", model.config)
         self._max_length = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", 512))
         self.preprocess = PixelValues(image_processor) if image_processor is not None else None
-        self.description = model.config.to_json_string() + tokenizer.backend_tokenizer.to_str()
-        self.description += image_processor.to_json_string() if image_processor is not None else ""
+        if self._has_two_towers:
+            text_modules = [model.text_model, model.text_projection]
+            image_modules = [model.vision_model, model.visual_projection]
+            vision = model.config.vision_config.to_json_string() + image_processor.to_json_string()
+            self.image_key = weights_key(image_modules, vision)
+        else:
+            text_modules = [model]
+        self.text_key = weights_key(text_modules, config.to_json_string(), tokenizer.backend_tokenizer.to_str())
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         ids = self._tokenizer(texts, verbose=False)["input_ids"]
@@ -94,7 +101,7 @@ class OpenClipTowers:
         )
         self.model.eval()
         self._tokenizer = open_clip.get_tokenizer(architecture)
-        self.description = f"openclip:{architecture} {self.preprocess!r}"
+        self.text_key = self.image_key = weights_key([self.model], f"openclip:{architecture} {self.preprocess!r}")
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
         return self._tokenizer(texts).tolist()  # all of the context's length: some of its models pool the last place
@@ -118,6 +125,7 @@ class Encoder:
         name: shown in tables.
         towers: `TransformersTowers` or `OpenClipTowers`.
         cache_dir: folder of the embedding caches.
+        keep_texts: whether texts are kept between runs; a model in training would leave a file an evaluation.
         max_tokens: of a chunk of texts, padding included.
         num_workers: decoding processes, see `embed_pictures`.
     """
@@ -128,16 +136,20 @@ class Encoder:
         towers: TransformersTowers | OpenClipTowers,
         *,
         cache_dir: str | Path = DEFAULT_CACHE_DIR,
+        keep_texts: bool = True,
         max_tokens: int = 4096,
         num_workers: int | None = None,
     ):
         self.name = name
         self.has_images = towers.preprocess is not None
         self._towers, self._max_tokens, self._num_workers = towers, max_tokens, num_workers
-        key = weights_key([towers.model], towers.description)
-        self._text_file, self._image_file = (
-            Path(cache_dir) / f"eval-{kind}-{key}.sqlite" for kind in ("text", "image")
-        )
+        cache_dir = Path(cache_dir)
+        if self.has_images:  # keyed by the image tower alone: a base and what was tuned from it share their pictures
+            self._image_file = cache_dir / f"eval-image-{towers.image_key}.sqlite"
+        if not keep_texts:
+            self._temporary = tempfile.TemporaryDirectory()
+            cache_dir = Path(self._temporary.name)
+        self._text_file = cache_dir / f"eval-text-{towers.text_key}.sqlite"
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """(n, dim) of n texts. ValueError where one is empty."""

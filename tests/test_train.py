@@ -189,3 +189,22 @@ def test_push_to_hub(tiny_clip, pairs, tmp_path):
             [sys.executable, "-c", load], env=environment, check=True, capture_output=True, text=True
         )
     assert loaded.stdout.split() == ["CLIPModel", "CLIPProcessor"]
+
+
+def test_any_task_as_evaluation(pairs, tiny_clip, tmp_path, capsys):
+    data = tmp_path / "data" / "sts"
+    data.mkdir(parents=True)
+    rows = [(5, "a red circle", "red circle"), (1, "a blue star", "two moons"), (3, "a ring", "a ring on sand")]
+    lines = ["score\tsentence1\tsentence2", *("\t".join(map(str, row)) for row in rows)]
+    (data / "STSB-test.tsv").write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    arguments = ["--model_name_or_path", str(tiny_clip), "--train_file", str(pairs / "pairs.jsonl")]
+    arguments += ["--image_dir", str(pairs / "pictures"), "--output_dir", str(out), "--num_train_epochs", "1"]
+    arguments += ["--per_device_train_batch_size", "8", "--image_cache_dir", str(tmp_path / "cache")]
+    train.main([*arguments, "--eval_strategy", "epoch", "--eval_tasks", "sts", "--eval_data", str(tmp_path / "data")])
+    state = json.loads((out / "trainer_state.json").read_text())
+    assert any("eval_STS-B_spearman" in entry for entry in state["log_history"])
+    results = json.loads((out / "results.json").read_text())
+    assert [e["model"] for e in results if e["dataset"] == "STS-B"] == ["base", "tuned"]
+    assert "STS-B" in capsys.readouterr().out
+    assert not list((tmp_path / "cache").glob("eval-text*"))

@@ -1,7 +1,7 @@
 """ARO (Yuksekgonul et al. 2023): does a model mind which word stands where?
 
 Protocol. VG-Relation and VG-Attribution: a picture, cropped to the box of what is spoken of, against its caption and
-the caption with the two objects (attributes) swapped; a tie is wrong (the authors' `argmax` gives it to the first).
+the caption with the two objects (attributes) swapped; a tie is wrong.
 Two averages, both named: `accuracy_micro` over all items; `accuracy_macro` as the authors' notebook has it, over
 relations without those of `SYMMETRIC`, and over attribute pairs with at least 25 items. COCO-Order, Flickr30k-Order
 and the like (`SET-Order`): a caption against four perturbations of it; the nouns shuffled among themselves and the
@@ -9,11 +9,11 @@ adjectives among themselves; all other words shuffled; words shuffled within eac
 and perturbations go through BLIP's cleaning, at most 30 words. Seeded by the caption, so that a caption always gets
 the same perturbations. Unlike the authors' spaCy model, TextBlob tags the words (it comes with the package: `pip
 install paraclip[order]`); a perturbation that equals its caption is drawn again up to 10 times and then left out,
-where the authors count it as wrong.
+where the authors keep it. A tie is wrong here as well (the authors' `argmax` gives it to the caption).
 
 Local data: `DIR/aro/visual_genome_relation.json` and `visual_genome_attribution.json` with the pictures in
 `DIR/aro/images`, as the authors publish them; for the orders, what `image_text_retrieval` reads. From the Hub: MTEB's
-copies of the first two, cropped, without the names of relations and attributes: `accuracy_micro` only.
+copies of the first two, as they stand there and not cropped here: `accuracy_micro` only.
 """
 
 import importlib.util

@@ -2,7 +2,8 @@
 
 Protocol: right where cos(picture, caption) > cos(picture, negative), a tie is wrong; one figure a kind of negative, as
 the authors report it. Local data: `DIR/sugarcrepe/KIND.tsv` with `image`, `caption`, `negative_caption`, and the COCO
-val2017 pictures in `DIR/sugarcrepe/images`. From the Hub: MTEB's copy, which does not keep the kinds apart.
+val2017 pictures in `DIR/sugarcrepe/images`. From the Hub: MTEB's copy, which does not
+keep the kinds apart.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from .choices import first_is_best
 HUB = HubSource(
     "mteb/SUGARCREPE_fmt",
     "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8",
-    "test",
+    "train",  # the only split there is, though it is for testing
     {"image": "images", "caption": "caption", "negative_caption": "negative_caption"},
 )
 
