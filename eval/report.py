@@ -11,8 +11,9 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
 
+from .ranking import rank
 from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
-from .tasks.paraphrased_retrieval import overlaps, rank
+from .tasks.paraphrased_retrieval import overlaps
 
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 

@@ -1,11 +1,29 @@
-"""The equations of the paper (Kim et al. 2024, section 3.2), and nothing else."""
+"""The equations of the paper (Kim et al. 2024, section 3.2), and how they are computed when the batch is large.
+
+A batch may be spread over processes (torchrun, accelerate). Every process then calls with its own rows, as many as
+each other process, and the negatives come from all. The mean over processes of what is returned is the loss of the
+whole batch, and the mean of the gradients, which is what DDP and FSDP take, is its gradient.
+"""
+
+from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+PLAIN_ROWS = 1024  # up to here the whole similarity matrix is in memory: 4 MB
+TILE = 2**23  # similarities in memory at a time beyond that: 32 MB in float32
 
-def info_nce(queries: Tensor, keys: Tensor, logit_scale: Tensor | float, *, positives: Tensor | None = None) -> Tensor:
+
+def info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    positives: Tensor | None = None,
+    group_ids: Tensor | None = None,
+) -> Tensor:
     """Symmetric InfoNCE over a batch: row i of `queries` belongs to row i of `keys`, all other rows are negatives.
 
     With cosine similarities `s_ij` and temperature scale `t = exp(logit_scale)`:
@@ -18,7 +36,8 @@ def info_nce(queries: Tensor, keys: Tensor, logit_scale: Tensor | float, *, posi
         logit_scale: scalar, the *logarithm* of the temperature scale, as CLIP stores it. Above 88 its exponential
             does not fit in float32 and the loss is not finite.
         positives: (batch, batch) bool. Where it is true off the diagonal, the two rows mean the same and leave each
-            other's denominator. The diagonal always counts.
+            other's denominator. The diagonal always counts. Of one process only, and for a batch that fits in memory.
+        group_ids: (batch,) integers: the same for rows that mean the same, on all processes. Needs no matrix.
 
     Returns:
         Scalar float32 (float64 for float64 input), whatever the autocast. A batch of one gives 0.
@@ -26,12 +45,100 @@ def info_nce(queries: Tensor, keys: Tensor, logit_scale: Tensor | float, *, posi
     with torch.autocast(queries.device.type, enabled=False):
         # at least float32: in bfloat16 a logit near 100 is off by up to 0.25
         queries, keys = (F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1) for x in (queries, keys))
-        logits = queries @ keys.T * torch.as_tensor(logit_scale, dtype=queries.dtype, device=queries.device).exp()
+        scale = torch.as_tensor(logit_scale, dtype=queries.dtype, device=queries.device).exp()
+        if positives is None and (len(queries) > PLAIN_ROWS or _processes() > 1):
+            return _TiledInfoNCE.apply(queries, keys, scale, group_ids)
+        logits = queries @ keys.T * scale
+        if group_ids is not None:
+            same = group_ids[:, None] == group_ids
+            positives = same if positives is None else positives | same
         if positives is not None:
             diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
             logits = logits.masked_fill(positives & ~diagonal, float("-inf"))
         target = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+class _TiledInfoNCE(torch.autograd.Function):
+    """`info_nce` of normalised rows, with never more than `TILE` similarities in memory; exact.
+
+    The matrix has a row for each query of this process and a column for each key of all processes. The forward goes
+    over it once, in blocks of rows, and keeps the log-sum-exp of each row and column. The backward makes each block
+    anew. With n rows here, every similarity has the gradient
+
+        (softmax over its row + softmax over its column - 2 if it is a positive) / (2 n)
+
+    (Streaming log-sum-exp: Milakov & Gimelshein 2018; in blocks of a contrastive loss: Cheng et al. 2024, Inf-CL.)
+    """
+
+    @staticmethod
+    def forward(ctx, queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None) -> Tensor:
+        ctx.first = len(queries) * _rank()  # the first column of this process's own keys
+        own = slice(ctx.first, ctx.first + len(queries))
+        keys = _gather(keys)
+        group_ids = None if group_ids is None else _gather(group_ids)
+        row_lse, positives = torch.empty_like(queries[:, 0]), torch.empty_like(queries[:, 0])
+        column_lse = torch.full_like(keys[:, 0], float("-inf"))
+        for rows in _row_blocks(len(queries), len(keys)):
+            logits = _logits(queries, keys, scale, group_ids, rows, ctx.first)
+            positives[rows] = logits.diagonal(ctx.first + rows.start)
+            row_lse[rows] = logits.logsumexp(dim=1)
+            column_lse = torch.logaddexp(column_lse, logits.logsumexp(dim=0))
+        column_lse = _gather(column_lse[None]).logsumexp(dim=0)
+        ctx.save_for_backward(queries, keys, scale, group_ids, row_lse, column_lse)
+        return ((row_lse + column_lse[own]) / 2 - positives).mean()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        queries, keys, scale, group_ids, row_lse, column_lse = ctx.saved_tensors
+        grad_queries, grad_keys = torch.empty_like(queries), torch.zeros_like(keys)
+        for rows in _row_blocks(len(queries), len(keys)):
+            logits = _logits(queries, keys, scale, group_ids, rows, ctx.first)
+            grad_logits = (logits - row_lse[rows, None]).exp_()
+            grad_logits += logits.sub_(column_lse).exp_()
+            grad_logits.diagonal(ctx.first + rows.start).sub_(2)
+            grad_logits *= grad * scale / (2 * len(queries))
+            torch.mm(grad_logits, keys, out=grad_queries[rows])
+            grad_keys.addmm_(grad_logits.T, queries[rows])
+        grad_scale = (grad_queries * queries).sum() / scale if ctx.needs_input_grad[2] else None
+        if _processes() > 1:  # what all processes' rows say of the keys that came from here
+            dist.all_reduce(grad_keys)
+        return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None
+
+
+def _logits(
+    queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None, rows: slice, first: int
+) -> Tensor:
+    """The block `rows` of the similarity matrix, -inf where two rows are of one group but on the diagonal."""
+    logits = (queries[rows] @ keys.T).mul_(scale)
+    if group_ids is not None:
+        diagonal = logits.diagonal(first + rows.start)
+        positives = diagonal.clone()
+        logits.masked_fill_(group_ids[first + rows.start : first + rows.stop, None] == group_ids, float("-inf"))
+        diagonal.copy_(positives)
+    return logits
+
+
+def _row_blocks(rows: int, columns: int) -> list[slice]:
+    step = max(1, TILE // columns)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if _processes() > 1 else 0
+
+
+def _gather(rows: Tensor) -> Tensor:
+    """(n, ...) here -> (processes * n, ...), in the order of the processes, without gradient."""
+    if _processes() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(_processes())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 class ParaCLIPLoss(nn.Module):
@@ -42,9 +149,13 @@ class ParaCLIPLoss(nn.Module):
     | `loss_image_text`            | image and x''         | keeps the text tower in the image tower's space |
     | `loss_caption_paraphrase`    | caption x and x'      | web caption and its plain rewording           |
     | `loss_paraphrase_paraphrase` | x' and x''            | two rewordings that share few words           |
+    | `loss_distillation`          | x and x of the base   | not in the paper, off by default: what the base knew |
 
     Args:
         image_text_weight, caption_paraphrase_weight, paraphrase_paraphrase_weight: w1, w2, w3; 1 each in the paper.
+        distillation_weight: weight of `mean(1 - cos(x, x of the base))`. 0: there is no such term.
+        text_logit_scale: logarithm of the temperature scale of the two text-text terms. None: the model's, as in the
+            paper.
     """
 
     def __init__(
@@ -52,11 +163,15 @@ class ParaCLIPLoss(nn.Module):
         image_text_weight: float = 1.0,
         caption_paraphrase_weight: float = 1.0,
         paraphrase_paraphrase_weight: float = 1.0,
+        distillation_weight: float = 0.0,
+        text_logit_scale: float | None = None,
     ):
         super().__init__()
         self.image_text_weight = image_text_weight
         self.caption_paraphrase_weight = caption_paraphrase_weight
         self.paraphrase_paraphrase_weight = paraphrase_paraphrase_weight
+        self.distillation_weight = distillation_weight
+        self.text_logit_scale = text_logit_scale
 
     def forward(
         self,
@@ -66,16 +181,20 @@ class ParaCLIPLoss(nn.Module):
         paraphrase_2_embeds: Tensor,
         logit_scale: Tensor | float,
         group_ids: Tensor | None = None,
+        base_caption_embeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """All embeddings are (batch, dim). Returns the scalars `loss` (weighted sum) and the three unweighted terms.
+        """All embeddings are (batch, dim). Returns the scalars `loss` (weighted sum) and its terms, unweighted.
 
         `group_ids`, (batch,) integers, marks rows that are the same image or text: never each other's negatives.
+
+        Raises:
+            ValueError: there is a `distillation_weight`, but no `base_caption_embeds`.
         """
-        positives = None if group_ids is None else group_ids[:, None] == group_ids[None, :]
-        image_text = info_nce(image_embeds, paraphrase_2_embeds, logit_scale, positives=positives)
-        caption_paraphrase = info_nce(caption_embeds, paraphrase_1_embeds, logit_scale, positives=positives)
-        paraphrases = info_nce(paraphrase_1_embeds, paraphrase_2_embeds, logit_scale, positives=positives)
-        return {
+        text_scale = logit_scale if self.text_logit_scale is None else self.text_logit_scale
+        image_text = info_nce(image_embeds, paraphrase_2_embeds, logit_scale, group_ids=group_ids)
+        caption_paraphrase = info_nce(caption_embeds, paraphrase_1_embeds, text_scale, group_ids=group_ids)
+        paraphrases = info_nce(paraphrase_1_embeds, paraphrase_2_embeds, text_scale, group_ids=group_ids)
+        losses = {
             "loss": self.image_text_weight * image_text
             + self.caption_paraphrase_weight * caption_paraphrase
             + self.paraphrase_paraphrase_weight * paraphrases,
@@ -83,3 +202,13 @@ class ParaCLIPLoss(nn.Module):
             "loss_caption_paraphrase": caption_paraphrase,
             "loss_paraphrase_paraphrase": paraphrases,
         }
+        if self.distillation_weight:
+            if base_caption_embeds is None:
+                raise ValueError("distillation_weight needs base_caption_embeds: see add_base_caption_embeds")
+            distillation = 1 - F.cosine_similarity(
+                caption_embeds.to(torch.promote_types(caption_embeds.dtype, torch.float32)),
+                base_caption_embeds.to(torch.promote_types(caption_embeds.dtype, torch.float32)),
+            )
+            losses["loss_distillation"] = distillation.mean()
+            losses["loss"] = losses["loss"] + self.distillation_weight * losses["loss_distillation"]
+        return losses

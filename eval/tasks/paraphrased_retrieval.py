@@ -16,14 +16,10 @@ from ..data import MissingData, pictures_in, rows_of
 from ..encoders import Encoder
 from ..metrics.average_overlap.average_overlap import average_overlap
 from ..metrics.jaccard_similarity.jaccard_similarity import jaccard_similarity
+from ..ranking import rank
 from .image_text_retrieval import image_text_retrieval_values
 
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
-
-
-def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.ndarray:
-    """(n, dim) normalised queries, (m, dim) normalised gallery -> (n, min(k, m)) gallery indices, best first."""
-    return np.argsort(-(query_embeds @ gallery_embeds.T), axis=1, kind="stable")[:, :k]
 
 
 def overlaps(

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..data import HubSource, MissingData, rows_of
 from ..encoders import Encoder
+from ..metrics.zero_shot_accuracy.zero_shot_accuracy import mean_per_class, ranks_of
 
 TEMPLATES = Path(__file__).with_name("imagenet_templates.txt")  # of CLIP (MIT), https://github.com/openai/CLIP
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
@@ -47,9 +48,7 @@ def zero_shot(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], 
         measured[name, "top1_accuracy"] = top1
         if len(classes) > 5:
             measured[name, "top5_accuracy"] = (right_at < 5).astype(float)
-        sizes = np.bincount(labels, minlength=len(classes))
-        # scaled so that the mean is the mean over classes of each one's accuracy
-        measured[name, "mean_per_class_accuracy"] = top1 * len(top1) / ((sizes > 0).sum() * sizes[labels])
+        measured[name, "mean_per_class_accuracy"] = mean_per_class(top1, labels)
     if not measured:
         raise MissingData("; ".join(reasons) or f"{data_dir / 'zeroshot'} has no folder of class folders")
     return measured
@@ -60,12 +59,6 @@ def embed_classes(encoder: Encoder, classes: list[str], templates: list[str]) ->
     prompts = [template.replace("{}", name) for name in classes for template in templates]
     embeds = encoder.texts(prompts).reshape(len(classes), len(templates), -1).mean(axis=1)
     return embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
-
-
-def ranks_of(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) rank from 0 of the right class: how many others score at least as high."""
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
-    return (scores >= own).sum(axis=1) - 1
 
 
 def _local(data_dir: Path) -> dict:

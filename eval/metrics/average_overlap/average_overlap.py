@@ -12,11 +12,14 @@ How much two ranked lists agree, with more weight on the top:
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids.
+    predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids; or, with
+        the configuration "scores", list of the scores of one gallery, ranked here, ties by lower index.
     references: likewise, the ranking to compare with; same length as predictions.
     k: list of depths, by default [10].
+    ci95: whether to add a bootstrap 95% interval over the pairs, by default False.
 Returns:
     average_overlap@k: float in 0..1 for each k, the mean over the pairs of lists.
+    average_overlap@k_ci95: [low, high], with ci95.
 Examples:
     >>> metric = evaluate.load("eval/metrics/average_overlap")
     >>> metric.compute(predictions=[["a", "b", "c"]], references=[["b", "a", "c"]], k=[1, 2])
@@ -34,19 +37,35 @@ _CITATION = """
 
 def average_overlap(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
     """AO@k of each row: `a`, `b` are (n, >= k) ranked ids without repeats in a row -> (n,) float64 in 0..1."""
+    if k < 1 or len(a) != len(b) or not len(a):
+        raise ValueError(f"average_overlap: k has to be 1 or more, is {k}; {len(a)} rankings against {len(b)}")
     if a.shape[1] < k or b.shape[1] < k:
         raise ValueError(f"average_overlap@{k} needs rankings of {k} ids, got {min(a.shape[1], b.shape[1])}")
-    same = a[:, :k, None] == b[:, None, :k]
-    # an id at ranks (i, j) is common to both lists from depth max(i, j) + 1 on
+    overlap = np.empty(len(a))
+    step = max(1, 2**26 // (k * k))  # rows at a time, so that the comparison of all with all stays small
     depth = np.maximum(*np.indices((k, k)))
-    first_common_at = np.stack([(same & (depth == d)).sum(axis=(1, 2)) for d in range(k)], axis=1)
-    return (first_common_at.cumsum(axis=1) / np.arange(1, k + 1)).mean(axis=1)
+    for start in range(0, len(a), step):
+        rows = slice(start, start + step)
+        # an id at ranks (i, j) is common to both lists from depth max(i, j) + 1 on
+        found, at = (a[rows, :k, None] == b[rows, None, :k]).reshape(-1, k * k).nonzero()
+        first_common_at = np.zeros((len(a[rows]), k))
+        np.add.at(first_common_at, (found, depth.ravel()[at]), 1)
+        overlap[rows] = (first_common_at.cumsum(axis=1) / np.arange(1, k + 1)).mean(axis=1)
+    return overlap
+
+
+def _ci95(values: np.ndarray) -> list[float]:
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
+    return np.percentile(means, (2.5, 97.5)).tolist()
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class AverageOverlap(evaluate.Metric):
     def _info(self):
-        ids = datasets.Sequence(datasets.Value("string"))
+        kind = "float32" if self.config_name == "scores" else "string"
+        ids = datasets.Sequence(datasets.Value(kind))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -54,7 +73,25 @@ class AverageOverlap(evaluate.Metric):
             features=datasets.Features({"predictions": ids, "references": ids}),
         )
 
-    def _compute(self, predictions, references, k=(10,)):
-        shortest = min(map(len, [*predictions, *references]))
-        a, b = (np.array([ids[:shortest] for ids in rankings]) for rankings in (predictions, references))
-        return {f"average_overlap@{depth}": float(average_overlap(a, b, depth).mean()) for depth in k}
+    def _compute(self, predictions, references, k=(10,), ci95=False):
+        a, b = (self._ranked(rankings, max(k)) for rankings in (predictions, references))
+        result = {}
+        for depth in k:
+            values = average_overlap(a, b, depth)
+            result[f"average_overlap@{depth}"] = float(values.mean())
+            if ci95:
+                result[f"average_overlap@{depth}_ci95"] = _ci95(values)
+        return result
+
+    def _ranked(self, rankings, k):
+        if self.config_name == "scores":  # row by row: the matrix is never in memory as a whole
+            scores = (np.asarray(row, np.float32) for row in rankings)
+            rankings = [np.argsort(-row, kind="stable")[:k] if np.isfinite(row).all() else None for row in scores]
+            if any(row is None for row in rankings):
+                raise ValueError("average_overlap: scores are not all numbers")
+        shortest = min(map(len, rankings), default=0)
+        ranked = np.array([list(ids[:shortest]) for ids in rankings]).reshape(len(rankings), shortest)
+        for row, ids in enumerate(ranked):
+            if len(set(ids)) < shortest:
+                raise ValueError(f"average_overlap: the ranking {row} has an id twice")
+        return ranked

@@ -11,11 +11,14 @@ The share of ids that two ranked lists have in common among their first k, whate
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids.
+    predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids; or, with
+        the configuration "scores", list of the scores of one gallery, ranked here, ties by lower index.
     references: likewise, the ranking to compare with; same length as predictions.
     k: list of depths, by default [10].
+    ci95: whether to add a bootstrap 95% interval over the pairs, by default False.
 Returns:
     jaccard_similarity@k: float in 0..1 for each k, the mean over the pairs of lists.
+    jaccard_similarity@k_ci95: [low, high], with ci95.
 Examples:
     >>> metric = evaluate.load("eval/metrics/jaccard_similarity")
     >>> metric.compute(predictions=[["a", "b", "c"]], references=[["b", "d", "c"]], k=[1, 3])
@@ -32,16 +35,28 @@ _CITATION = """
 
 def jaccard_similarity(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
     """JS@k of each row: `a`, `b` are (n, >= k) ranked ids without repeats in a row -> (n,) float64 in 0..1."""
+    if k < 1 or len(a) != len(b) or not len(a):
+        raise ValueError(
+            f"jaccard_similarity: k has to be 1 or more, is {k}; {len(a)} rankings to compare with {len(b)}"
+        )
     if a.shape[1] < k or b.shape[1] < k:
         raise ValueError(f"jaccard_similarity@{k} needs rankings of {k} ids, got {min(a.shape[1], b.shape[1])}")
     common = (a[:, :k, None] == b[:, None, :k]).sum(axis=(1, 2))
     return common / (2 * k - common)
 
 
+def _ci95(values: np.ndarray) -> list[float]:
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
+    return np.percentile(means, (2.5, 97.5)).tolist()
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class JaccardSimilarity(evaluate.Metric):
     def _info(self):
-        ids = datasets.Sequence(datasets.Value("string"))
+        kind = "float32" if self.config_name == "scores" else "string"
+        ids = datasets.Sequence(datasets.Value(kind))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -49,7 +64,25 @@ class JaccardSimilarity(evaluate.Metric):
             features=datasets.Features({"predictions": ids, "references": ids}),
         )
 
-    def _compute(self, predictions, references, k=(10,)):
-        shortest = min(map(len, [*predictions, *references]))
-        a, b = (np.array([ids[:shortest] for ids in rankings]) for rankings in (predictions, references))
-        return {f"jaccard_similarity@{depth}": float(jaccard_similarity(a, b, depth).mean()) for depth in k}
+    def _compute(self, predictions, references, k=(10,), ci95=False):
+        a, b = (self._ranked(rankings, max(k)) for rankings in (predictions, references))
+        result = {}
+        for depth in k:
+            values = jaccard_similarity(a, b, depth)
+            result[f"jaccard_similarity@{depth}"] = float(values.mean())
+            if ci95:
+                result[f"jaccard_similarity@{depth}_ci95"] = _ci95(values)
+        return result
+
+    def _ranked(self, rankings, k):
+        if self.config_name == "scores":  # row by row: the matrix is never in memory as a whole
+            scores = (np.asarray(row, np.float32) for row in rankings)
+            rankings = [np.argsort(-row, kind="stable")[:k] if np.isfinite(row).all() else None for row in scores]
+            if any(row is None for row in rankings):
+                raise ValueError("jaccard_similarity: scores are not all numbers")
+        shortest = min(map(len, rankings), default=0)
+        ranked = np.array([list(ids[:shortest]) for ids in rankings]).reshape(len(rankings), shortest)
+        for row, ids in enumerate(ranked):
+            if len(set(ids)) < shortest:
+                raise ValueError(f"jaccard_similarity: the ranking {row} has an id twice")
+        return ranked

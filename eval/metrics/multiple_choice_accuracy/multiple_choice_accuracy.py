@@ -14,6 +14,8 @@ Args:
     predictions: list of lists of floats, the scores of an item's choices.
     references: list of ints, the index of the right one.
     groups: optional list of str, one an item, for the macro average.
+    exclude_groups: optional list of str, groups whose items count nothing (as ARO's symmetric relations).
+    ci95: whether to add a bootstrap 95% interval over the items of the micro average, by default False.
 Returns:
     multiple_choice_accuracy: float in 0..1, micro.
     multiple_choice_accuracy_macro: float in 0..1, where groups are given.
@@ -41,6 +43,13 @@ def is_right(scores: list[float], right: int) -> bool:
     return all(scores[right] > score for i, score in enumerate(scores) if i != right)
 
 
+def _ci95(values: np.ndarray) -> list[float]:
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
+    return np.percentile(means, (2.5, 97.5)).tolist()
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class MultipleChoiceAccuracy(evaluate.Metric):
     def _info(self):
@@ -53,12 +62,19 @@ class MultipleChoiceAccuracy(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, groups=None):
+    def _compute(self, predictions, references, groups=None, exclude_groups=(), ci95=False):
         right = np.array([is_right(scores, i) for scores, i in zip(predictions, references)], dtype=float)
-        result = {"multiple_choice_accuracy": float(right.mean())}
         if groups is not None:
             if len(groups) != len(right):
                 raise ValueError(f"multiple_choice_accuracy: {len(groups)} groups for {len(right)} items")
+            kept = [group not in exclude_groups for group in groups]
+            right, groups = right[kept], [group for group, keep in zip(groups, kept) if keep]
+        if not len(right):
+            raise ValueError("multiple_choice_accuracy: no item is left")
+        result = {"multiple_choice_accuracy": float(right.mean())}
+        if ci95:
+            result["multiple_choice_accuracy_ci95"] = _ci95(right)
+        if groups is not None:
             members = {group: right[[g == group for g in groups]] for group in dict.fromkeys(groups)}
             result["multiple_choice_accuracy_macro"] = float(np.mean([values.mean() for values in members.values()]))
         return result

@@ -14,6 +14,7 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: list of floats, the similarity of each pair.
     references: list of floats, its rating; same length.
+    ci95: whether to add a bootstrap 95% interval (500 resamples of the pairs), by default False.
 Returns:
     sts_spearman: float in -1..1.
     sts_pearson: float in -1..1.
@@ -62,9 +63,19 @@ class StsSpearman(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions, references, ci95=False):
         predictions, references = checked(predictions, references)
-        return {
+        result = {
             "sts_spearman": spearman(predictions, references),
             "sts_pearson": float(stats.pearsonr(predictions, references).statistic),
         }
+        if ci95:
+            rng = np.random.default_rng(0)
+            resamples = (rng.integers(0, len(predictions), len(predictions)) for _ in range(500))
+            drawn = [
+                stats.spearmanr(predictions[rows], references[rows]).statistic
+                for rows in resamples
+                if np.ptp(predictions[rows]) and np.ptp(references[rows])  # a constant resample ranks nothing
+            ]
+            result["sts_spearman_ci95"] = np.percentile(drawn, (2.5, 97.5)).tolist()
+        return result

@@ -1,0 +1,105 @@
+"""AO@10 and JS@10 of many query pairs against a large gallery: `eval.ranking` beside two plain ways.
+
+    python benchmarks/overlap.py                        5,000 pairs, 1,000,000 vectors of 512 dimensions
+    python benchmarks/overlap.py --pairs 50 --gallery 20000
+
+topk: the full rows of scores in slices of 250 queries, `torch.topk`. loop: a Python loop, `argsort` and sets, on
+`--loop_pairs` pairs only, its time multiplied (and said so). Each in a process of its own; memory is the peak beyond
+the inputs. The floor is the matrix products alone at the machine's measured rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from eval.metrics.average_overlap.average_overlap import average_overlap
+from eval.metrics.jaccard_similarity.jaccard_similarity import jaccard_similarity
+from eval.ranking import rank
+
+K = 10
+
+
+def ours(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    ranked = rank(a, gallery, K), rank(b, gallery, K)
+    return average_overlap(*ranked, K).mean(), jaccard_similarity(*ranked, K).mean()
+
+
+def topk(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    transposed, ranked = torch.from_numpy(gallery).T, []
+    for queries in (a, b):
+        slices = torch.from_numpy(queries).split(250)
+        ranked.append(torch.cat([(part @ transposed).topk(K).indices for part in slices]).numpy())
+    return average_overlap(*ranked, K).mean(), jaccard_similarity(*ranked, K).mean()
+
+
+def loop(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    overlaps, jaccards = [], []
+    for x, y in zip(a, b):
+        first, second = (np.argsort(-(gallery @ query), kind="stable") for query in (x, y))
+        overlaps.append(sum(len(set(first[:d]) & set(second[:d])) / d for d in range(1, K + 1)) / K)
+        top = set(first[:K]), set(second[:K])
+        jaccards.append(len(top[0] & top[1]) / len(top[0] | top[1]))
+    return float(np.mean(overlaps)), float(np.mean(jaccards))
+
+
+def run(name: str, pairs: int, gallery_size: int, dim: int) -> dict:
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((gallery_size, dim), dtype=np.float32)
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    a = rng.standard_normal((pairs, dim), dtype=np.float32)
+    b = a + 0.3 * rng.standard_normal((pairs, dim), dtype=np.float32)
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    ao, js = {"ours": ours, "topk": topk, "loop": loop}[name](a, b, gallery)
+    seconds = time.perf_counter() - start
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return {"seconds": seconds, "MiB": memory, "AO@10": float(ao), "JS@10": float(js)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5000)
+    parser.add_argument("--gallery", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--loop_pairs", type=int, default=20)
+    parser.add_argument("--only", choices=["ours", "topk", "loop"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.only:
+        print(json.dumps(run(args.only, args.pairs, args.gallery, args.dim)))
+        return
+    x = torch.randn(2048, args.dim), torch.randn(args.dim, 8192)
+    _, start = x[0] @ x[1], time.perf_counter()
+    for _ in range(5):
+        x[0] @ x[1]
+    rate = 5 * 2 * 2048 * 8192 * args.dim / (time.perf_counter() - start)
+    floor = 2 * 2 * args.pairs * args.gallery * args.dim / rate
+    print(f"floor: {floor:.1f} s at {rate / 1e9:.0f} GFLOP/s", flush=True)
+    first = None
+    for name in ("ours", "topk", "loop"):
+        pairs = min(args.loop_pairs, args.pairs) if name == "loop" else args.pairs
+        command = [sys.executable, __file__, "--only", name, "--pairs", str(pairs)]
+        command += ["--gallery", str(args.gallery), "--dim", str(args.dim)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        found["seconds"] *= args.pairs / pairs
+        first = first or found["seconds"]
+        extrapolated = f" (from {pairs} pairs)" if pairs < args.pairs else ""
+        print(
+            f"{name:5} {found['seconds']:9.1f} s  {found['seconds'] / first:7.2f} times ours  {found['MiB']:7.0f} MiB"
+            f"  AO@10 {found['AO@10']:.4f}  JS@10 {found['JS@10']:.4f}{extrapolated}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
