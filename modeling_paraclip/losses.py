@@ -106,9 +106,7 @@ class _TiledInfoNCE(torch.autograd.Function):
         return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None
 
 
-def _logits(
-    queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None, rows: slice, first: int
-) -> Tensor:
+def _logits(queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None, rows: slice, first: int) -> Tensor:
     """The block `rows` of the similarity matrix, -inf where two rows are of one group but on the diagonal."""
     logits = (queries[rows] @ keys.T).mul_(scale)
     if group_ids is not None:

@@ -6,6 +6,7 @@ query is, no prompt. Test splits. Known leaks: STS15-images and part of STS-B ar
 STS12 to 16. Local data: `DIR/sts/NAME.tsv` with `score`, `sentence1`, `sentence2`, a file a subset.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..data import HubSource, MissingData, rows_of
 from ..encoders import Encoder
 from ..metrics.sts_spearman.sts_spearman import checked
 
+logger = logging.getLogger(__name__)
 COLUMNS = {name: name for name in ("sentence1", "sentence2", "score")}
 HUB = {
     name: HubSource(f"mteb/{repo}", revision, "test", COLUMNS)
@@ -55,7 +57,7 @@ def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
         try:
             parts = [_pairs(encoder, file, HUB.get(name)) for file in files]
         except MissingData as error:
-            reasons.append(str(error))
+            reasons.append(f"{name} is not measured: {error}")
             continue
         measured[name, "spearman"] = np.concatenate(parts)
         if len(parts) > 1:
@@ -63,6 +65,8 @@ def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
                 measured[f"{name}/{subset.split('-', 1)[1]}", "spearman"] = part
     if not measured:
         raise MissingData("; ".join(reasons[:2]))
+    for reason in reasons:
+        logger.warning("%s", reason)
     return measured
 
 

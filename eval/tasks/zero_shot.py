@@ -9,6 +9,7 @@ names, and ImageNet, which needs `open_clip` installed for CLIP's 1,000 names.
 
 import importlib.util
 import json
+import logging
 from pathlib import Path
 
 import datasets
@@ -18,6 +19,7 @@ from ..data import HubSource, MissingData, rows_of
 from ..encoders import Encoder
 from ..metrics.zero_shot_accuracy.zero_shot_accuracy import mean_per_class, ranks_of
 
+logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).with_name("imagenet_templates.txt")  # of CLIP (MIT), https://github.com/openai/CLIP
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 HUB = {
@@ -51,6 +53,8 @@ def zero_shot(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], 
         measured[name, "mean_per_class_accuracy"] = mean_per_class(top1, labels)
     if not measured:
         raise MissingData("; ".join(reasons) or f"{data_dir / 'zeroshot'} has no folder of class folders")
+    for reason in reasons:
+        logger.warning("zero_shot, in part: %s", reason)
     return measured
 
 

@@ -2,7 +2,10 @@
 it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import types
 
 import datasets
@@ -17,6 +20,7 @@ from eval import __main__ as cli
 from eval import data, encoders, report, suite
 from eval.encoders import load_encoder
 from eval.tasks import aro, choices, cxc_sts, zero_shot
+from tests.hub_double import HubDouble
 
 WORDS = ["a red circle", "two blue stars", "a green ring on sand", "the black moon", "one white square left of a disc"]
 
@@ -452,3 +456,23 @@ def test_bad_input_is_one_clear_sentence(case, folder, encoder, tmp_path):
 def test_an_empty_text_cannot_be_encoded(encoder):
     with pytest.raises(ValueError, match="empty text"):
         encoder.texts(["a", " "])
+
+
+def test_hub_data_loads_with_the_real_client(tmp_path, tiny_clip):
+    """A process of its own, as the endpoint is read at import."""
+    pairs = {"sentence1": WORDS, "sentence2": WORDS[::-1], "score": [0.0, 1.0, 5.0, 2.0, 3.0]}
+    datasets.Dataset.from_dict(pairs).to_parquet(tmp_path / "test.parquet")
+    with HubDouble() as hub:
+        hub.repos["mteb/stsbenchmark-sts"] = {
+            "test.parquet": (tmp_path / "test.parquet").read_bytes(),
+        }
+        environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+                       "HF_HOME": str(tmp_path / "home")}  # fmt: skip
+        arguments = ["--models", str(tiny_clip), "--tasks", "sts", "--output", str(tmp_path / "results.json")]
+        done = subprocess.run(
+            [sys.executable, "-m", "eval", *arguments], env=environment, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    (found,) = [r for r in json.loads((tmp_path / "results.json").read_text()) if r["metric"] == "spearman"]
+    assert (found["dataset"], found["n"]) == ("STS-B", 5)
+    assert "STS12 is not measured: mteb/sts12-sts cannot be loaded" in done.stderr  # said, and the run goes on
