@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -25,17 +26,18 @@ from datasets import Dataset
 from huggingface_hub import HfApi
 from PIL import Image
 from transformers import AutoProcessor, CLIPModel, EvalPrediction, HfArgumentParser, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
 from eval import report, suite
 from eval.encoders import Encoder, TransformersTowers
 from modeling_paraclip import (
     BASE_MODEL_DIR,
+    CheckpointError,
+    NotFiniteLoss,
     ParaCLIPCollator,
-    ParaCLIPLoss,
     ParaCLIPTrainer,
     ParaCLIPTrainingArguments,
+    add_base_caption_embeds,
     add_image_embeds,
     add_lora,
     load_clip,
@@ -214,16 +216,15 @@ def main(argv: list[str] | None = None) -> None:
     hub = {"revision": model_args.model_revision}
 
     try:  # what the user gave: one sentence instead of a traceback
-        model, stored_dtype = load_clip(base_name, **hub)
+        base = load_clip(base_name, **hub).to(args.device)
         processor = AutoProcessor.from_pretrained(base_name, **hub)
         train, raw_sets, measured_names = load_data(data_args)
-        model.to(args.device)
         with args.main_process_first(desc="embedding pictures"):
 
             def embed(dataset: Dataset) -> Dataset:
                 return add_image_embeds(
                     dataset,
-                    model,
+                    base,
                     processor.image_processor,
                     cache_dir=data_args.image_cache_dir,
                     skip_bad_images=data_args.skip_bad_images,
@@ -237,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("train.py: --eval_strategy: there is nothing to evaluate on; give --validation_file.")
     validation = next(iter(sets.values()), None)
     measured_sets = {name: sets[name] for name in measured_names}
-    base_measured = suite.evaluate_model("base", model, processor.tokenizer, measured_sets) if measured_sets else []
+    base_measured = suite.evaluate_model("base", base, processor.tokenizer, measured_sets) if measured_sets else []
 
     def run_tasks(name: str, model: CLIPModel) -> list[suite.Measurement]:
         towers = TransformersTowers(model, processor.tokenizer, processor.image_processor)
@@ -246,12 +247,17 @@ def main(argv: list[str] | None = None) -> None:
 
     if data_args.eval_tasks:
         try:
-            base_measured += run_tasks("base", model)
+            base_measured += run_tasks("base", base)
         except (ValueError, OSError) as error:
             sys.exit(f"train.py: {error}")
-    model.loss = ParaCLIPLoss(
-        args.image_text_weight, args.caption_paraphrase_weight, args.paraphrase_paraphrase_weight
-    )
+    if args.distillation_weight:
+        train = add_base_caption_embeds(train, base, processor.tokenizer)
+        if validation is not None:
+            validation = add_base_caption_embeds(validation, base, processor.tokenizer)
+    # the pictures are vectors now: the vision tower leaves memory, unless tasks have pictures of their own
+    del base
+    model = load_clip(base_name, vision=bool(data_args.eval_tasks), **hub)
+    model.loss = args.make_loss()
     trainer = EvaluatingTrainer(
         model=add_lora(model, model_args.lora_r, model_args.lora_alpha, model_args.lora_dropout)
         if model_args.use_lora
@@ -259,23 +265,25 @@ def main(argv: list[str] | None = None) -> None:
         args=args,
         train_dataset=tokenize(train, processor.tokenizer),
         eval_dataset=tokenize(validation, processor.tokenizer) if validation is not None else None,
-        data_collator=ParaCLIPCollator(processor.tokenizer.pad_token_id),
+        data_collator=ParaCLIPCollator(processor.tokenizer.pad_token_id, args.encode_chunk_tokens),
         compute_metrics=retrieval_metrics(validation) if validation is not None else None,
         processing_class=processor,
     )
     if data_args.eval_tasks:
         trainer.run_tasks = run_tasks
-    resume = args.resume_from_checkpoint
-    if resume == "last":
-        resume = get_last_checkpoint(output_dir) if output_dir.is_dir() else None
-        logger.info("resuming from %s", resume or "nothing: there is no checkpoint yet")
-    trainer.train(resume_from_checkpoint=resume)
+    try:
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    except (NotFiniteLoss, CheckpointError) as error:
+        sys.exit(f"train.py: {error}")
+    if trainer.terminated:
+        logger.warning("stopped at step %d; go on with --resume_from_checkpoint last", trainer.state.global_step)
+        sys.exit(128 + signal.SIGTERM)
     trainer.save_state()
     if not trainer.is_world_process_zero():
         return
 
     # from here on only what users download: the plain CLIPModel, as from_pretrained opens it
-    tuned = publish(trainer.accelerator.unwrap_model(trainer.model), processor, output_dir, stored_dtype).to(
+    tuned = publish(trainer.accelerator.unwrap_model(trainer.model), processor, output_dir, base_name, **hub).to(
         args.device
     )
     tuned_measured = suite.evaluate_model("tuned", tuned, processor.tokenizer, measured_sets) if measured_sets else []
@@ -285,7 +293,7 @@ def main(argv: list[str] | None = None) -> None:
     if comparisons:
         report.write_results(output_dir / "results.json", base_measured + tuned_measured)
         if measured_sets and all("image" in dataset.column_names for dataset in raw_sets.values()):
-            base, _ = load_clip(base_name, **hub)
+            base = load_clip(base_name, **hub)
             image_ids, gallery_embeds = suite.gallery_of(measured_sets)
             queries = next(iter(measured_sets.values()))
             open_picture = picture_opener(raw_sets)

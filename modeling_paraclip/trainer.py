@@ -1,18 +1,30 @@
-"""The Trainer for triples: tokenised once, batched with their duplicates marked, the three loss terms logged apart."""
+"""The Trainer for triples: tokenised once, each distinct text of a batch encoded once in chunks of like lengths, the
+loss terms logged apart; checkpoints that are complete or absent."""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import os
+import shutil
+import signal
 from collections import defaultdict
-from collections.abc import Hashable
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from transformers import CLIPModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints
 
-from .modeling import pad
+from .losses import ParaCLIPLoss
+from .modeling import chunks_by_tokens, encode_texts, pad
 
 logger = logging.getLogger(__name__)
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x''
@@ -42,10 +54,43 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     image_text_weight: float = field(default=1.0, metadata={"help": "Weight of L1(images, x'')."})
     caption_paraphrase_weight: float = field(default=1.0, metadata={"help": "Weight of L2(x, x')."})
     paraphrase_paraphrase_weight: float = field(default=1.0, metadata={"help": "Weight of L3(x', x'')."})
+    text_temperature: float | None = field(
+        default=None,
+        metadata={
+            "help": "Temperature of L2 and L3, as 0.05. Default: the model's own (CLIP: 0.01), as in the paper."
+        },
+    )
+    distillation_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of a term that holds captions near the base's embeddings of them. Not in the paper."
+        },
+    )
+    encode_chunk_tokens: int = field(
+        default=8192,
+        metadata={
+            "help": "Texts are encoded in chunks of at most so many tokens. A batch of more than two such chunks "
+            "keeps no activations and recomputes each chunk in the backward: any batch fits, for a third more time."
+        },
+    )
 
     def __post_init__(self):
         super().__post_init__()
+        if self.text_temperature is not None and self.text_temperature <= 0:
+            raise ValueError(f"--text_temperature {self.text_temperature}: has to be above 0")
+        if self.encode_chunk_tokens < 1:
+            raise ValueError(f"--encode_chunk_tokens {self.encode_chunk_tokens}: has to be at least 1")
         self.remove_unused_columns = False  # the collator reads image_id, which no forward takes
+
+    def make_loss(self) -> ParaCLIPLoss:
+        """The loss that these arguments describe."""
+        return ParaCLIPLoss(
+            self.image_text_weight,
+            self.caption_paraphrase_weight,
+            self.paraphrase_paraphrase_weight,
+            self.distillation_weight,
+            None if self.text_temperature is None else -math.log(self.text_temperature),
+        )
 
 
 def tokenize(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
@@ -71,46 +116,136 @@ def tokenize(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> d
     return dataset.remove_columns("truncated")
 
 
-def group_rows(keys: list[set[Hashable]]) -> list[int]:
-    """Number the connected components of rows that share a key: rows of one group get one number."""
-    parent = list(range(len(keys)))
+def add_base_caption_embeds(
+    dataset: datasets.Dataset, base: CLIPModel, tokenizer: PreTrainedTokenizerBase
+) -> datasets.Dataset:
+    """Add the column `base_caption_embeds`, float16[projection_dim], which the distillation term needs."""
+    embeds = encode_texts(base, tokenizer, list(dataset["caption"])).half().numpy()
+    feature = datasets.List(datasets.Value("float16"), length=embeds.shape[1])
+    return dataset.add_column("base_caption_embeds", list(embeds), feature=feature)
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = row = parent[parent[row]]
-        return row
 
-    first_with: dict[Hashable, int] = {}
-    for row, row_keys in enumerate(keys):
-        for key in row_keys:
-            parent[root(row)] = root(first_with.setdefault(key, row))
-    return [root(row) for row in range(len(keys))]
+def group_rows(row_keys: np.ndarray) -> np.ndarray:
+    """(n, keys) integers -> (n,): one number for all rows that share a key, directly or through other rows."""
+    keys, index = np.unique(row_keys, return_inverse=True)
+    rows = np.repeat(np.arange(len(row_keys)), row_keys.shape[1])
+    nodes = len(row_keys) + len(keys)  # a graph of rows and keys
+    edges = coo_array((np.ones(len(rows), bool), (rows, len(row_keys) + index.ravel())), shape=(nodes, nodes))
+    return connected_components(edges, directed=False)[1][: len(row_keys)]
+
+
+def _key(value: str | tuple[int, ...]) -> int:
+    return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "little", signed=True)
 
 
 @dataclass
 class ParaCLIPCollator:
-    """Tokenised rows -> `input_ids` (batch, 3, longest), `image_embeds` (batch, dim), `group_ids` (batch,).
+    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, in chunks of like lengths.
 
-    Rows that have the same picture or any same text (web captions repeat) form a group.
+    | key                   | what                                                                              |
+    |-----------------------|-----------------------------------------------------------------------------------|
+    | `image_embeds`        | (batch, dim) float32                                                              |
+    | `input_ids`           | list of (n, longest of the chunk) int64, together each distinct text once         |
+    | `text_index`          | (batch, 3) int64: where in the chunks, counted through, x, x' and x'' are         |
+    | `row_keys`            | (batch, 4) int64: hashes of picture and texts; rows that share one are no negatives |
+    | `base_caption_embeds` | (batch, dim) float32, where the rows have it                                      |
+    | `image_ids`           | list of str, to name rows in errors                                               |
+    | `padding`             | share of the chunks' tokens that is padding                                       |
     """
 
     pad_token_id: int
+    chunk_tokens: int = 8192
 
-    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        texts = [ids for row in rows for ids in row["input_ids"]]
-        keys = [{row["image_id"], *map(tuple, row["input_ids"])} for row in rows]
-        return {
-            "image_embeds": torch.from_numpy(np.stack([np.asarray(row["image_embeds"], np.float32) for row in rows])),
-            "input_ids": pad(texts, self.pad_token_id).unflatten(0, (len(rows), len(TEXT_COLUMNS))),
-            "group_ids": torch.tensor(group_rows(keys)),
+    def __call__(self, rows: list[dict]) -> dict:
+        number: dict[tuple[int, ...], int] = {}
+        texts = [[tuple(ids) for ids in row["input_ids"]] for row in rows]
+        numbers = [[number.setdefault(text, len(number)) for text in views] for views in texts]
+        distinct = list(number)
+        lengths = [len(text) for text in distinct]
+        chunks = chunks_by_tokens(lengths, self.chunk_tokens)
+        place = np.empty(len(distinct), np.int64)
+        place[np.concatenate(chunks)] = np.arange(len(distinct))
+        keys = np.array([_key(text) for text in distinct])[numbers]
+        pictures = np.array([_key(row["image_id"]) for row in rows])
+        input_ids = [pad([distinct[i] for i in chunk], self.pad_token_id) for chunk in chunks]
+        batch = {  # image_embeds first: the Trainer reads the batch's size from the first entry
+            "image_embeds": _stack(rows, "image_embeds"),
+            "input_ids": input_ids,
+            "text_index": torch.from_numpy(place[numbers]),
+            "row_keys": torch.from_numpy(np.column_stack([pictures, keys])),
+            "image_ids": [row["image_id"] for row in rows],
+            "padding": torch.tensor(1 - sum(lengths) / sum(chunk.numel() for chunk in input_ids)),
         }
+        if "base_caption_embeds" in rows[0]:
+            batch["base_caption_embeds"] = _stack(rows, "base_caption_embeds")
+        return batch
+
+
+def _stack(rows: list[dict], column: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(row[column], np.float32) for row in rows]))
+
+
+COMPLETE = "complete.json"  # a checkpoint without it is not one
+
+
+class NotFiniteLoss(RuntimeError):
+    """The loss is not a number, or infinite. Nothing of that batch reached the weights."""
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written, as when the disk is full. Earlier ones are as they were."""
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest complete checkpoint in a folder, or None. Incomplete ones are skipped with a warning."""
+    found = sorted(Path(output_dir).glob("checkpoint-*"), key=lambda path: int("0" + path.name.split("-")[1]))
+    for path in reversed(found):
+        if (path / COMPLETE).is_file():
+            return str(path)
+        logger.warning("%s is not complete (no %s in it): skipped", path, COMPLETE)
+    return None
+
+
+class _StopOnSigterm(TrainerCallback):
+    """SIGTERM (a preempted machine, a batch system) -> save after this step and stop; on all processes together."""
+
+    def __init__(self, trainer: ParaCLIPTrainer):
+        self._trainer, self._received, self._before = trainer, False, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        try:
+            self._before = signal.signal(signal.SIGTERM, self._receive)
+        except ValueError:  # not in the main thread: whoever runs us there handles signals
+            self._before = None
+
+    def _receive(self, *_) -> None:
+        logger.warning("SIGTERM: saving after this step, then stopping")
+        self._received = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        received = torch.tensor([float(self._received)], device=args.device)
+        if args.world_size > 1:
+            received = self._trainer.accelerator.gather(received)
+        if received.any():
+            self._trainer.terminated = control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
 
 class ParaCLIPTrainer(Trainer):
     """`Trainer` over a `ParaCLIPModel` (or its PEFT wrapping) and `ParaCLIPCollator` batches.
 
-    Logs `loss_image_text`, `loss_caption_paraphrase` and `loss_paraphrase_paraphrase` beside `loss`. In evaluation,
-    `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings (n, dim).
+    Logs the terms of the loss (`loss_image_text`, ...) and `padding`, the share of encoded tokens that is padding,
+    beside `loss`. In evaluation, `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` =
+    image embeddings (n, dim). Over processes the negatives are those of all.
+
+    A checkpoint is written aside and renamed when it is whole. SIGTERM saves and stops: `terminated` is True then.
+
+    Raises:
+        NotFiniteLoss: from `train`, naming the batch.
+        CheckpointError: from `train`, where a checkpoint cannot be written.
     """
 
     loss_is_scaled_for_ga = False  # the loss is a mean over its batch; the Trainer divides by the accumulation steps
@@ -118,14 +253,57 @@ class ParaCLIPTrainer(Trainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._saving_in: str | None = None
+        self.terminated = False
+        self.add_callback(_StopOnSigterm(self))
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """`resume_from_checkpoint`: a checkpoint's folder; or "last" or True: the newest complete one of `output_dir`,
+        if there is any."""
+        if resume_from_checkpoint in (True, "last"):
+            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+            logger.info("resuming from %s", resume_from_checkpoint or "nothing: there is no checkpoint yet")
+        elif resume_from_checkpoint and not (Path(resume_from_checkpoint) / COMPLETE).is_file():
+            raise ValueError(f"{resume_from_checkpoint} is not a complete checkpoint: no {COMPLETE} in it.")
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs)
+        inputs = dict(inputs)
+        image_ids, padding, row_keys = (inputs.pop(name) for name in ("image_ids", "padding", "row_keys"))
+        n = len(row_keys)
+        group_ids = torch.from_numpy(group_rows(self.accelerator.gather(row_keys).cpu().numpy())).to(row_keys.device)
+        inputs["group_ids"] = group_ids[n * self.accelerator.process_index :][:n]
+        tokens = sum(chunk.numel() for chunk in inputs["input_ids"])
+        outputs = model(**inputs, recompute=model.training and tokens > 2 * self.args.encode_chunk_tokens)
         if model.training:
+            if not torch.isfinite(outputs["loss"]):
+                raise NotFiniteLoss(self._not_finite(image_ids, inputs["image_embeds"], outputs))
             for name in outputs:
                 if name.startswith("loss_"):
                     self._terms[name].append(outputs[name].detach())
+            self._terms["padding"].append(padding)
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def _not_finite(self, image_ids: list[str], image_embeds: torch.Tensor, outputs: dict[str, torch.Tensor]) -> str:
+        bad = (~torch.isfinite(image_embeds).all(dim=1)).nonzero()[:, 0].tolist()
+        file = Path(self.args.output_dir) / "not_finite_batch.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(image_ids, indent=0))
+        terms = ", ".join(f"{name} {value.item():g}" for name, value in outputs.items() if name.startswith("loss"))
+        cause = (
+            f"image_embeds of {', '.join(image_ids[i] for i in bad[:5])} are not finite: repair or remove these rows."
+            if bad
+            else "The inputs are finite, so the weights have diverged. Lower --learning_rate and resume."
+        )
+        return (
+            f"step {self.state.global_step + 1}: {terms}. {cause} The image_ids of the batch "
+            f"({', '.join(image_ids[:3])}, ...; {len(image_ids)} in all) are in {file}."
+        )
+
+    def floating_point_ops(self, inputs) -> int:
+        """Six a weight and token, as usual; the embedding table does no arithmetic."""
+        weights = sum(p.numel() for name, p in self.model.named_parameters() if ".encoder." in name and "text" in name)
+        return 6 * weights * sum(chunk.numel() for chunk in inputs["input_ids"])
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
@@ -140,3 +318,53 @@ class ParaCLIPTrainer(Trainer):
         if prediction_loss_only:
             return loss.detach(), None, None
         return loss.detach(), outputs["text_embeds"].detach().float(), inputs["image_embeds"]
+
+    def _get_output_dir(self, trial) -> str:
+        return self._saving_in or super()._get_output_dir(trial)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._saving_in is None:
+            super()._push_from_checkpoint(checkpoint_folder)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Written aside, marked as complete, then renamed: a kill at any moment leaves no half checkpoint."""
+        run_dir = Path(self._get_output_dir(trial))
+        final = run_dir / f"checkpoint-{self.state.global_step}"
+        aside = run_dir / "checkpoint.saving"
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self._saving_in = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self._finish_checkpoint(aside / final.name, final)
+        except Exception as error:  # OSError, and what safetensors and torch.save raise for a full disk
+            shutil.rmtree(aside, ignore_errors=True)
+            raise CheckpointError(
+                f"the checkpoint of step {self.state.global_step} could not be written to {run_dir}: {error}. The "
+                f"last good one is {last_checkpoint(run_dir)}. Mend it, then go on with --resume_from_checkpoint last."
+            ) from error
+        finally:
+            self._saving_in = None
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(final))
+
+    def _finish_checkpoint(self, written: Path, final: Path) -> None:
+        best = final.with_name(f"checkpoint-{self.state.best_global_step}")
+        if self.state.best_global_step and (best == final or best.is_dir()):
+            self.state.best_model_checkpoint = str(best)
+            self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+        (written / COMPLETE).write_text(json.dumps({"global_step": self.state.global_step}))
+        for path in [*written.rglob("*"), written]:
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+        shutil.rmtree(final, ignore_errors=True)  # of the same step, before a resume
+        written.rename(final)
+        written.parent.rmdir()
+        rotate_checkpoints(
+            str(final.parent), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+        )

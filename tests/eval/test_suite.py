@@ -25,7 +25,7 @@ def eval_set():
 
 @pytest.fixture
 def measured(tiny_clip, eval_set):
-    model, _ = load_clip(tiny_clip)
+    model = load_clip(tiny_clip)
     return suite.evaluate_model("tiny", model, AutoProcessor.from_pretrained(tiny_clip).tokenizer, {"val": eval_set})
 
 
@@ -48,7 +48,7 @@ def test_gallery_is_the_distinct_pictures_of_all_sets(eval_set):
 
 
 def test_embed_triples_keeps_rows_and_views(tiny_clip, eval_set):
-    model, _ = load_clip(tiny_clip)
+    model = load_clip(tiny_clip)
     tokenizer = AutoProcessor.from_pretrained(tiny_clip).tokenizer
     embeds = suite.embed_triples(model, tokenizer, eval_set)
     assert embeds.shape == (24, 3, 8)

@@ -13,7 +13,7 @@ from modeling_paraclip.image_embeds import tower_key
 
 @pytest.fixture
 def model(tiny_clip):
-    return load_clip(tiny_clip)[0]
+    return load_clip(tiny_clip)
 
 
 @pytest.fixture
@@ -83,10 +83,10 @@ def test_key_changes_with_weights_config_and_processor_but_not_with_text(model, 
         model.visual_projection.weight[0, 0] += 1
         assert tower_key(model, image_processor) != key
         model.visual_projection.weight[0, 0] -= 1
-    model = load_clip(tiny_clip)[0]
+    model = load_clip(tiny_clip)
     model.config.vision_config.hidden_act = "gelu"
     assert tower_key(model, image_processor) != key
-    model = load_clip(tiny_clip)[0]
+    model = load_clip(tiny_clip)
     image_processor.image_mean = [0.5, 0.5, 0.5]
     assert tower_key(model, image_processor) != key
 

@@ -22,7 +22,7 @@ def randomise(model):
 
 
 def test_lora_is_on_the_text_tower_only(tiny_clip):
-    model = add_lora(load_clip(tiny_clip)[0], r=4)
+    model = add_lora(load_clip(tiny_clip), r=4)
     adapted = {name.split(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name}
     assert len(adapted) == 2 * 6  # layers times q, k, v, out, fc1, fc2
     assert all(".text_model.encoder.layers." in name for name in adapted)
@@ -32,14 +32,14 @@ def test_lora_is_on_the_text_tower_only(tiny_clip):
 
 
 def test_merged_and_unmerged_agree_and_peft_reads_the_adapter(tiny_clip, processor, tmp_path):
-    model = add_lora(load_clip(tiny_clip)[0], r=4)
+    model = add_lora(load_clip(tiny_clip), r=4)
     randomise(model)
     input_ids = processor.tokenizer(["a red circle", "two stars"], padding=True, return_tensors="pt")["input_ids"]
     model.eval()
     with torch.no_grad():
         unmerged = model.get_base_model().encode_text(input_ids)
         base = CLIPModel.from_pretrained(tiny_clip).get_text_features(input_ids).pooler_output
-        publish(model, processor, tmp_path, torch.float32)
+        publish(model, processor, tmp_path, tiny_clip)
         merged = CLIPModel.from_pretrained(tmp_path).get_text_features(input_ids).pooler_output
         plain = CLIPModel.from_pretrained(tiny_clip)
         adapted = PeftModel.from_pretrained(plain, tmp_path / "adapter").get_base_model().get_text_features(input_ids)
@@ -52,10 +52,10 @@ def test_merged_and_unmerged_agree_and_peft_reads_the_adapter(tiny_clip, process
 @pytest.mark.parametrize("use_lora", [False, True])
 def test_frozen_tensors_are_the_bases_byte_for_byte(dtype, use_lora, tiny_clip, processor, tmp_path):
     CLIPModel.from_pretrained(tiny_clip).to(dtype).save_pretrained(tmp_path / "base")
-    model, stored_dtype = load_clip(tmp_path / "base")
+    model = load_clip(tmp_path / "base")
     model = add_lora(model) if use_lora else model
     randomise(model)
-    publish(model, processor, tmp_path / "out", stored_dtype)
+    publish(model, processor, tmp_path / "out", tmp_path / "base")
     before, after = (load_file(tmp_path / folder / "model.safetensors") for folder in ("base", "out"))
     assert before.keys() == after.keys()
     assert {tensor.dtype for tensor in after.values()} == {dtype}
@@ -74,8 +74,8 @@ def test_config_is_kept_and_names_the_plain_class(tiny_clip, processor, tmp_path
     base.config.text_config.eos_token_id = 2
     base.config.logit_scale_init_value = 1.25
     base.save_pretrained(tmp_path / "base")
-    model, dtype = load_clip(tmp_path / "base")
-    publish(model, processor, tmp_path / "out", dtype)
+    model = load_clip(tmp_path / "base")
+    publish(model, processor, tmp_path / "out", tmp_path / "base")
     before, after = (CLIPModel.from_pretrained(tmp_path / folder).config.to_dict() for folder in ("base", "out"))
     before.pop("_name_or_path", None)
     after.pop("_name_or_path", None)

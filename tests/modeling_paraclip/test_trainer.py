@@ -1,18 +1,27 @@
+import json
 import logging
+from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoProcessor
 
 from modeling_paraclip import (
+    CheckpointError,
+    NotFiniteLoss,
     ParaCLIPCollator,
     ParaCLIPTrainer,
     ParaCLIPTrainingArguments,
+    last_checkpoint,
     load_clip,
     tokenize,
 )
-from modeling_paraclip.trainer import group_rows
+from modeling_paraclip.modeling import chunks_by_tokens
+from modeling_paraclip.trainer import COMPLETE, group_rows
 
 
 def make_rows(n, **changes):
@@ -46,35 +55,62 @@ def test_tokenize_keeps_the_end_token_and_counts_truncation(tokenizer, caplog):
     assert "1 of 6 texts were truncated to 77 tokens" in caplog.text
 
 
-def test_collator_pads_to_the_longest_only(tokenizer):
-    tokenized = tokenize(datasets.Dataset.from_list(make_rows(4)), tokenizer)
-    batch = ParaCLIPCollator(tokenizer.pad_token_id)(list(tokenized))
-    longest = max(len(ids) for row in tokenized for ids in row["input_ids"])
-    assert batch["input_ids"].shape == (4, 3, longest)
-    assert batch["input_ids"][2, 1].tolist()[: len(tokenized[2]["input_ids"][1])] == tokenized[2]["input_ids"][1]
-    assert batch["image_embeds"].shape == (4, 8)
-    assert len(set(batch["group_ids"].tolist())) == 4
+def texts_of(batch):
+    """Undo the packing: (batch, 3) lists of token ids, padding included."""
+    packed = [ids.tolist() for chunk in batch["input_ids"] for ids in chunk]
+    return [[packed[i] for i in row] for row in batch["text_index"].tolist()]
 
 
-def test_collator_groups_same_pictures_and_same_texts(tokenizer):
+def test_collator_packs_each_distinct_text_once(tokenizer):
+    rows = make_rows(40, caption=["a red circle" + " and a star" * (i % 5) for i in range(40)])
+    tokenized = tokenize(datasets.Dataset.from_list(rows), tokenizer)
+    batch = ParaCLIPCollator(tokenizer.pad_token_id, chunk_tokens=100)(list(tokenized))
+    for views, row in zip(texts_of(batch), tokenized):
+        for ids, expected in zip(views, row["input_ids"]):
+            assert ids[: len(expected)] == expected
+            assert set(ids[len(expected) :]) <= {tokenizer.pad_token_id}
+    assert sum(map(len, batch["input_ids"])) == len({tuple(ids) for row in tokenized for ids in row["input_ids"]})
+    assert max(chunk.numel() for chunk in batch["input_ids"]) <= 100
+    real = sum(map(len, {tuple(ids) for row in tokenized for ids in row["input_ids"]}))
+    assert float(batch["padding"]) == pytest.approx(1 - real / sum(c.numel() for c in batch["input_ids"]))
+    assert batch["image_embeds"].shape == (40, 8)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 77), min_size=1, max_size=200), st.integers(1, 500))
+def test_chunks_hold_every_text_once_within_the_budget(lengths, max_tokens):
+    chunks = chunks_by_tokens(lengths, max_tokens)
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
+    for chunk in chunks:
+        assert len(chunk) * max(lengths[i] for i in chunk) <= max_tokens or len(chunk) == 1
+
+
+def test_padding_of_short_captions_is_at_most_three_percent():
+    """Lengths as captions have them: 5 to 30 tokens, 13 in the mean."""
+    lengths = (np.random.default_rng(0).gamma(5, 2, 768) + 4).astype(int).tolist()
+    padded = sum(len(chunk) * max(lengths[i] for i in chunk) for chunk in chunks_by_tokens(lengths, 8192))
+    assert 1 - sum(lengths) / padded <= 0.03
+
+
+def test_same_pictures_and_same_texts_are_one_group(tokenizer):
     rows = make_rows(6, image_id=["a", "b", "a", "c", "d", "e"])
     rows[3]["paraphrase_2"] = "THE Scarlet disc 1"  # row 1's x'', which the tokenizer lowercases
     rows[4]["caption"] = rows[3]["paraphrase_1"]  # same text in another column
     batch = ParaCLIPCollator(0)(list(tokenize(datasets.Dataset.from_list(rows), tokenizer)))
-    a, b, c, d, e, f = batch["group_ids"].tolist()
+    a, b, c, d, e, f = group_rows(batch["row_keys"].numpy()).tolist()
     assert a == c
     assert b == d == e
     assert len({a, b, f}) == 3
 
 
 def test_group_rows_joins_chains():
-    assert len(set(group_rows([{1}, {2}, {3}, {1, 2}, {3, 1}]))) == 1
-    first, second, third = group_rows([{1}, {2}, {1}])
+    assert len(set(group_rows(np.array([[1, 6], [2, 7], [3, 8], [1, 2], [3, 1]])))) == 1
+    first, second, third = group_rows(np.array([[1], [2], [1]]))
     assert first == third != second
 
 
-def train(tiny_clip, tmp_path, tokenizer, rows, **arguments):
-    model, _ = load_clip(tiny_clip)
+def train(tiny_clip, tmp_path, tokenizer, rows, resume=None, **arguments):
+    model = load_clip(tiny_clip, vision=False)
     trainer = ParaCLIPTrainer(
         model=model,
         args=ParaCLIPTrainingArguments(
@@ -90,9 +126,10 @@ def train(tiny_clip, tmp_path, tokenizer, rows, **arguments):
             }
         ),
         train_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
+        eval_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
         data_collator=ParaCLIPCollator(tokenizer.pad_token_id),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -123,3 +160,46 @@ def test_bf16_trains(tiny_clip, tmp_path, tokenizer):
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]
     assert trainer.model.dtype == torch.float32  # master weights
+
+
+def test_a_loss_that_is_no_number_stops_with_the_rows(tiny_clip, tmp_path, tokenizer):
+    rows = make_rows(4)
+    rows[2]["image_embeds"][3] = float("nan")
+    with pytest.raises(NotFiniteLoss, match=r"step 1: .*image_embeds of 2.png are not finite"):
+        train(tiny_clip, tmp_path, tokenizer, rows, max_steps=2)
+    assert sorted(json.loads((tmp_path / "not_finite_batch.json").read_text())) == [f"{i}.png" for i in range(4)]
+
+
+def test_an_incomplete_checkpoint_is_skipped_with_a_warning(tiny_clip, tmp_path, tokenizer, caplog):
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=4, save_strategy="steps", save_steps=2)
+    assert not (tmp_path / "checkpoint.saving").exists()
+    (tmp_path / "checkpoint-4" / COMPLETE).unlink()
+    with caplog.at_level(logging.WARNING):
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert "checkpoint-4 is not complete" in caplog.text
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
+        train(tiny_clip, tmp_path, tokenizer, make_rows(8), resume=str(tmp_path / "checkpoint-4"))
+
+
+def test_a_full_disk_says_so_and_leaves_the_last_good_checkpoint(tiny_clip, tmp_path, tokenizer, monkeypatch):
+    saved = ParaCLIPTrainer._save_rng_state
+
+    def full(self, output_dir):
+        if self.state.global_step == 4:
+            raise OSError(28, "No space left on device")
+        saved(self, output_dir)
+
+    monkeypatch.setattr(ParaCLIPTrainer, "_save_rng_state", full)
+    with pytest.raises(CheckpointError, match=r"step 4 .*No space left.*good one is .*checkpoint-2\."):
+        train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=4, save_strategy="steps", save_steps=2)
+    assert [path.name for path in tmp_path.glob("checkpoint*")] == ["checkpoint-2"]
+
+
+def test_the_best_checkpoint_is_known_by_its_final_place(tiny_clip, tmp_path, tokenizer):
+    trainer = train(
+        tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=4, save_strategy="steps", save_steps=2, eval_steps=2,
+        eval_strategy="steps", load_best_model_at_end=True, save_total_limit=1,
+    )  # fmt: skip
+    best = Path(trainer.state.best_model_checkpoint)
+    assert best.parent == tmp_path and (best / COMPLETE).is_file()
+    assert json.loads((best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(best)
