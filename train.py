@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
         args=args,
         train_dataset=tokenize(train, processor.tokenizer),
         eval_dataset=tokenize(validation, processor.tokenizer) if validation is not None else None,
-        data_collator=ParaCLIPCollator(processor.tokenizer.pad_token_id, args.encode_chunk_tokens),
+        data_collator=ParaCLIPCollator(args.encode_chunk_tokens),
         compute_metrics=retrieval_metrics(validation) if validation is not None else None,
         processing_class=processor,
     )

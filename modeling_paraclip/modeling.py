@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
-from transformers import AutoConfig, CLIPConfig, CLIPModel, PreTrainedTokenizerBase
+from transformers import AttentionInterface, AutoConfig, CLIPConfig, CLIPModel, PreTrainedTokenizerBase
 
 from .losses import ParaCLIPLoss
 
 BASE_MODEL_DIR = Path(__file__).parent / "base"  # the embedded base CLIP; see scripts/train_base_clip.py
-CHUNK_COST = 32  # what starting one more chunk costs, in tokens: its share of launches and of casting the weights
 
 
 class ParaCLIPModel(CLIPModel):
@@ -46,11 +45,37 @@ class ParaCLIPModel(CLIPModel):
         with torch.no_grad():
             return self.get_image_features(pixel_values=pixel_values).pooler_output
 
-    def encode_chunks(self, chunks: list[Tensor], recompute: bool = False) -> Tensor:
-        """Chunks of texts, each (n, length) -> (all texts, dim) embeddings, at least float32, not normalised.
+    def encode_packed(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
+        """Texts back to back, without padding: (tokens,) token ids -> (texts, dim) embeddings, not normalised.
+
+        What is done a token (projections, MLP, norms) runs over all tokens at once; attention runs over the texts of
+        one length at a time, so texts should come sorted by length. Only the last token of a text is read, so the
+        last layer does nothing else for the others but their keys and values.
 
         Args:
-            chunks: right-padded token ids; every chunk may have its own n and length.
+            input_ids: each text with its start and its end token; nothing follows the end token.
+            lengths: tokens of each text.
+        """
+        position_ids = torch.cat([torch.arange(length) for length in lengths]).to(input_ids.device)
+        buckets = [(length, len(list(group))) for length, group in groupby(lengths)]
+        text_model = self.text_model
+        # a token is a text of its own to all but the attention: (tokens, 1, width)
+        hidden = text_model.embeddings(input_ids[:, None], position_ids=position_ids[:, None])
+        implementation = text_model.config._attn_implementation
+        text_model.config._attn_implementation = "paraclip_packed"
+        try:
+            for layer in text_model.encoder.layers[:-1]:
+                hidden = layer(hidden, None, buckets=buckets)
+        finally:
+            text_model.config._attn_implementation = implementation
+        ends = torch.tensor(lengths, device=hidden.device).cumsum(0) - 1
+        hidden = _last_layer(text_model.encoder.layers[-1], hidden[:, 0], ends, buckets)
+        return self.text_projection(text_model.final_layer_norm(hidden))
+
+    def encode_chunks(self, chunks: list[Tensor], lengths: list[list[int]], recompute: bool = False) -> Tensor:
+        """`encode_packed` of chunk after chunk -> (all texts, dim), at least float32.
+
+        Args:
             recompute: keep no activations; the backward encodes each chunk anew, with the random state it had, just
                 before its gradient. Memory is that of one chunk, the gradient is the same, and a step costs a third
                 more. (This is gradient caching, Gao et al. 2021, with autograd doing the bookkeeping.)
@@ -63,8 +88,10 @@ class ParaCLIPModel(CLIPModel):
         ):
             embeds = torch.cat(
                 [
-                    checkpoint(self.encode_text, chunk, use_reentrant=False) if recompute else self.encode_text(chunk)
-                    for chunk in chunks
+                    checkpoint(self.encode_packed, *chunk, use_reentrant=False)
+                    if recompute
+                    else self.encode_packed(*chunk)
+                    for chunk in zip(chunks, lengths)
                 ]
             )
         return embeds.to(torch.promote_types(embeds.dtype, torch.float32))
@@ -75,6 +102,7 @@ class ParaCLIPModel(CLIPModel):
         image_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         group_ids: Tensor | None = None,
+        lengths: list[list[int]] | None = None,
         text_index: Tensor | None = None,
         base_caption_embeds: Tensor | None = None,
         recompute: bool = False,
@@ -83,7 +111,8 @@ class ParaCLIPModel(CLIPModel):
 
         Args:
             input_ids: (batch, 3, length) token ids of x, x', x'', right-padded to the batch's longest text; or the
-                distinct texts in chunks, each (n, length) and padded to its own longest, with
+                distinct texts in chunks, each (tokens,), see `encode_packed`, with
+            lengths: tokens of each text, a list a chunk; and
             text_index: (batch, 3) integers: which of the chunks' texts, counted through, is x, x', x''.
             image_embeds: (batch, dim), the frozen tower's output; or else
             pixel_values: (batch, 3, height, width), which goes through that tower here.
@@ -99,12 +128,53 @@ class ParaCLIPModel(CLIPModel):
                 raise ValueError("a batch needs image_embeds or pixel_values")
             image_embeds = self.encode_image(pixel_values)
         if text_index is None:
-            text_index = torch.arange(input_ids.shape[:2].numel(), device=input_ids.device).view(-1, 3)
-            input_ids = [input_ids.flatten(0, 1)]
-        text_embeds = self.encode_chunks(input_ids, recompute).index_select(0, text_index.flatten())
-        text_embeds = text_embeds.unflatten(0, text_index.shape)
+            text_embeds = self.encode_text(input_ids.flatten(0, 1)).unflatten(0, input_ids.shape[:2])
+        else:
+            text_embeds = self.encode_chunks(input_ids, lengths, recompute)
+            text_embeds = text_embeds.index_select(0, text_index.flatten()).unflatten(0, text_index.shape)
         outputs = self.loss(image_embeds, *text_embeds.unbind(dim=1), self.logit_scale, group_ids, base_caption_embeds)
         return {**outputs, "text_embeds": text_embeds}
+
+
+def _packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    scaling: float,
+    dropout: float = 0.0,
+    buckets: list[tuple[int, int]] | None = None,
+    **_,
+) -> tuple[Tensor, None]:
+    """Causal attention within texts that lie back to back: each (tokens, heads, 1, dim) -> (tokens, 1, heads, dim)."""
+    sizes = [length * n for length, n in buckets]
+    parts = []
+    # split, not slices: the gradient of a slice is as large as all tokens
+    for (length, n), *qkv in zip(buckets, *(x[:, :, 0].split(sizes) for x in (query, key, value))):
+        q, k, v = (x.unflatten(0, (n, length)).transpose(1, 2) for x in qkv)
+        part = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout)
+        parts.append(part.transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)[:, None], None
+
+
+AttentionInterface.register("paraclip_packed", _packed_attention)
+
+
+def _last_layer(layer: nn.Module, hidden: Tensor, ends: Tensor, buckets: list[tuple[int, int]]) -> Tensor:
+    """A `CLIPEncoderLayer` for the last token of each text only: (tokens, width) -> (texts, width)."""
+    attention = layer.self_attn
+    normed = layer.layer_norm1(hidden)
+    key, value = attention.k_proj(normed), attention.v_proj(normed)
+    query = attention.q_proj(normed.index_select(0, ends))
+    texts, tokens = [n for _, n in buckets], [length * n for length, n in buckets]
+    dropout, parts = attention.dropout if layer.training else 0.0, []
+    for n, q, k, v in zip(texts, query.split(texts), key.split(tokens), value.split(tokens)):
+        q, k, v = (x.view(n, -1, attention.num_heads, attention.head_dim).transpose(1, 2) for x in (q, k, v))
+        part = F.scaled_dot_product_attention(q, k, v, scale=attention.scale, dropout_p=dropout)
+        parts.append(part.transpose(1, 2).flatten(1))
+    hidden = hidden.index_select(0, ends) + attention.out_proj(torch.cat(parts))
+    return hidden + layer.mlp(layer.layer_norm2(hidden))
 
 
 def load_clip(
@@ -166,35 +236,17 @@ def encode_texts(
 
 def chunks_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Indices of all texts, shortest first, in chunks whose padded size (texts times the longest) is at most
-    `max_tokens`; a text longer than that is a chunk of its own.
-
-    Lengths share a chunk only where the padding costs less than one more chunk (`CHUNK_COST`). The division that
-    costs least in all is found by dynamic programming over the distinct lengths.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    ordered = [lengths[i] for i in order]
-    cuts = [0, *(bisect_right(ordered, length) for length in sorted(set(lengths)))]  # where the length changes
-    costs, starts = [0], [0]  # by cut: the least cost of all texts before it, and where its last chunk starts
-    for end in range(1, len(cuts)):
-        cost, start = min(
-            (costs[start] + (cuts[end] - cuts[start]) * ordered[cuts[end] - 1] + CHUNK_COST, start)
-            for start in range(end)
-        )
-        costs.append(cost)
-        starts.append(start)
+    `max_tokens`; a text longer than that is a chunk of its own."""
     chunks: list[list[int]] = []
-    end = len(cuts) - 1
-    while end > 0:
-        texts = order[cuts[starts[end]] : cuts[end]]
-        most = max(1, max_tokens // ordered[cuts[end] - 1])
-        parts = -(-len(texts) // most)  # as equal as can be: no small rest
-        bounds = [len(texts) * part // parts for part in range(parts + 1)]
-        chunks[:0] = [texts[a:b] for a, b in zip(bounds, bounds[1:])]
-        end = starts[end]
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunks and (len(chunks[-1]) + 1) * lengths[i] <= max_tokens:
+            chunks[-1].append(i)
+        else:
+            chunks.append([i])
     return chunks
 
 
-def pad(input_ids: Sequence[Sequence[int]], pad_token_id: int) -> Tensor:
+def pad(input_ids: list[list[int]], pad_token_id: int) -> Tensor:
     """Lists of token ids -> (n, longest) int64, padded on the right."""
     longest = max(map(len, input_ids))
-    return torch.tensor([[*ids, *[pad_token_id] * (longest - len(ids))] for ids in input_ids])
+    return torch.tensor([ids + [pad_token_id] * (longest - len(ids)) for ids in input_ids])

@@ -12,6 +12,7 @@ import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -24,7 +25,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from .losses import ParaCLIPLoss
-from .modeling import chunks_by_tokens, encode_texts, pad
+from .modeling import encode_texts
 
 logger = logging.getLogger(__name__)
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x''
@@ -75,6 +76,8 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        # the Trainer refuses bf16 on a CPU that it was not told to use
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         if self.text_temperature is not None and self.text_temperature <= 0:
             raise ValueError(f"--text_temperature {self.text_temperature}: has to be above 0")
@@ -96,12 +99,16 @@ class ParaCLIPTrainingArguments(TrainingArguments):
 def tokenize(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
     """Replace the three text columns by `input_ids`, a list of three lists a row. Truncated texts are counted.
 
-    A truncated text keeps its end-of-text token: CLIP reads the embedding there.
+    A truncated text keeps its end-of-text token: CLIP reads the embedding there. What follows the first end-of-text
+    token (as where a caption spells it out) never reaches the embedding, and is cut.
     """
-    limit = tokenizer.model_max_length
+    limit, end = tokenizer.model_max_length, tokenizer.eos_token_id
 
     def tokenize_batch(batch: dict[str, list]) -> dict[str, list]:
-        views = [tokenizer(batch[column], verbose=False)["input_ids"] for column in TEXT_COLUMNS]
+        views = [
+            [ids[: ids.index(end) + 1] for ids in tokenizer(batch[column], verbose=False)["input_ids"]]
+            for column in TEXT_COLUMNS
+        ]
         return {
             "input_ids": [
                 [ids if len(ids) <= limit else ids[: limit - 1] + ids[-1:] for ids in row] for row in zip(*views)
@@ -140,41 +147,41 @@ def _key(value: str | tuple[int, ...]) -> int:
 
 @dataclass
 class ParaCLIPCollator:
-    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, in chunks of like lengths.
+    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, sorted by length, without padding.
 
     | key                   | what                                                                              |
     |-----------------------|-----------------------------------------------------------------------------------|
     | `image_embeds`        | (batch, dim) float32                                                              |
-    | `input_ids`           | list of (n, longest of the chunk) int64, together each distinct text once         |
+    | `input_ids`           | list of chunks, each (tokens,) int64: its texts back to back                      |
+    | `lengths`             | list of lists of int: tokens of each text of each chunk                           |
     | `text_index`          | (batch, 3) int64: where in the chunks, counted through, x, x' and x'' are         |
     | `row_keys`            | (batch, 4) int64: hashes of picture and texts; rows that share one are no negatives |
     | `base_caption_embeds` | (batch, dim) float32, where the rows have it                                      |
     | `image_ids`           | list of str, to name rows in errors                                               |
-    | `padding`             | share of the chunks' tokens that is padding                                       |
+
+    Chunks are of nearly equal size, at most `chunk_tokens` (and a text).
     """
 
-    pad_token_id: int
     chunk_tokens: int = 8192
 
     def __call__(self, rows: list[dict]) -> dict:
-        number: dict[tuple[int, ...], int] = {}
         texts = [[tuple(ids) for ids in row["input_ids"]] for row in rows]
-        numbers = [[number.setdefault(text, len(number)) for text in views] for views in texts]
-        distinct = list(number)
-        lengths = [len(text) for text in distinct]
-        chunks = chunks_by_tokens(lengths, self.chunk_tokens)
-        place = np.empty(len(distinct), np.int64)
-        place[np.concatenate(chunks)] = np.arange(len(distinct))
-        keys = np.array([_key(text) for text in distinct])[numbers]
+        distinct = sorted({text for views in texts for text in views}, key=lambda text: (len(text), text))
+        number = {text: i for i, text in enumerate(distinct)}
+        numbers = np.array([[number[text] for text in views] for views in texts])
+        ends = np.cumsum([len(text) for text in distinct])
+        n_chunks = -(-ends[-1] // self.chunk_tokens)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, n_chunks) / n_chunks, side="right")
+        chunks = [distinct[a:b] for a, b in pairwise([0, *cuts, len(distinct)]) if b > a]
         pictures = np.array([_key(row["image_id"]) for row in rows])
-        input_ids = [pad([distinct[i] for i in chunk], self.pad_token_id) for chunk in chunks]
+        keys = np.array([_key(text) for text in distinct])[numbers]
         batch = {  # image_embeds first: the Trainer reads the batch's size from the first entry
             "image_embeds": _stack(rows, "image_embeds"),
-            "input_ids": input_ids,
-            "text_index": torch.from_numpy(place[numbers]),
+            "input_ids": [torch.tensor([token for text in chunk for token in text]) for chunk in chunks],
+            "lengths": [[len(text) for text in chunk] for chunk in chunks],
+            "text_index": torch.from_numpy(numbers),
             "row_keys": torch.from_numpy(np.column_stack([pictures, keys])),
             "image_ids": [row["image_id"] for row in rows],
-            "padding": torch.tensor(1 - sum(lengths) / sum(chunk.numel() for chunk in input_ids)),
         }
         if "base_caption_embeds" in rows[0]:
             batch["base_caption_embeds"] = _stack(rows, "base_caption_embeds")
@@ -237,9 +244,9 @@ class _StopOnSigterm(TrainerCallback):
 class ParaCLIPTrainer(Trainer):
     """`Trainer` over a `ParaCLIPModel` (or its PEFT wrapping) and `ParaCLIPCollator` batches.
 
-    Logs the terms of the loss (`loss_image_text`, ...) and `padding`, the share of encoded tokens that is padding,
-    beside `loss`. In evaluation, `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` =
-    image embeddings (n, dim). Over processes the negatives are those of all.
+    Logs the terms of the loss (`loss_image_text`, ...) and `encoded_tokens`, a batch's, beside `loss`. In evaluation,
+    `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings (n, dim). Over
+    processes the negatives are those of all.
 
     A checkpoint is written aside and renamed when it is whole. SIGTERM saves and stops: `terminated` is True then.
 
@@ -269,7 +276,7 @@ class ParaCLIPTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
-        image_ids, padding, row_keys = (inputs.pop(name) for name in ("image_ids", "padding", "row_keys"))
+        image_ids, row_keys = inputs.pop("image_ids"), inputs.pop("row_keys")
         n = len(row_keys)
         group_ids = torch.from_numpy(group_rows(self.accelerator.gather(row_keys).cpu().numpy())).to(row_keys.device)
         inputs["group_ids"] = group_ids[n * self.accelerator.process_index :][:n]
@@ -281,7 +288,7 @@ class ParaCLIPTrainer(Trainer):
             for name in outputs:
                 if name.startswith("loss_"):
                     self._terms[name].append(outputs[name].detach())
-            self._terms["padding"].append(padding)
+            self._terms["encoded_tokens"].append(torch.tensor(float(tokens)))
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def _not_finite(self, image_ids: list[str], image_embeds: torch.Tensor, outputs: dict[str, torch.Tensor]) -> str:

@@ -50,10 +50,10 @@ def make_rows(n, tokenizer, duplicates=True):
 
 
 def collate(rows, chunk_tokens=60):
-    batch = ParaCLIPCollator(0, chunk_tokens)(rows)
+    batch = ParaCLIPCollator(chunk_tokens)(rows)
     batch["group_ids"] = torch.from_numpy(group_rows(batch.pop("row_keys").numpy()))
     batch["image_embeds"] = batch["image_embeds"].double()
-    return {name: batch[name] for name in ("image_embeds", "input_ids", "text_index", "group_ids")}
+    return {name: batch[name] for name in ("image_embeds", "input_ids", "lengths", "text_index", "group_ids")}
 
 
 def plain(model, rows):
