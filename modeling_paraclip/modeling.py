@@ -136,6 +136,15 @@ class ParaCLIPModel(CLIPModel):
         return {**outputs, "text_embeds": text_embeds}
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, **kwargs) -> Tensor:
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, **kwargs)
+    # the CPU's bfloat16 kernel takes five times as long as its float32 one, backward
+    with torch.autocast("cpu", enabled=False):
+        q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, **kwargs)
+
+
 def _packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -153,7 +162,7 @@ def _packed_attention(
     # split, not slices: the gradient of a slice is as large as all tokens
     for (length, n), *qkv in zip(buckets, *(x[:, :, 0].split(sizes) for x in (query, key, value))):
         q, k, v = (x.unflatten(0, (n, length)).transpose(1, 2) for x in qkv)
-        part = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout)
+        part = _attend(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout)
         parts.append(part.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[:, None], None
 
@@ -171,7 +180,7 @@ def _last_layer(layer: nn.Module, hidden: Tensor, ends: Tensor, buckets: list[tu
     dropout, parts = attention.dropout if layer.training else 0.0, []
     for n, q, k, v in zip(texts, query.split(texts), key.split(tokens), value.split(tokens)):
         q, k, v = (x.view(n, -1, attention.num_heads, attention.head_dim).transpose(1, 2) for x in (q, k, v))
-        part = F.scaled_dot_product_attention(q, k, v, scale=attention.scale, dropout_p=dropout)
+        part = _attend(q, k, v, scale=attention.scale, dropout_p=dropout)
         parts.append(part.transpose(1, 2).flatten(1))
     hidden = hidden.index_select(0, ends) + attention.out_proj(torch.cat(parts))
     return hidden + layer.mlp(layer.layer_norm2(hidden))

@@ -245,8 +245,8 @@ class ParaCLIPTrainer(Trainer):
     """`Trainer` over a `ParaCLIPModel` (or its PEFT wrapping) and `ParaCLIPCollator` batches.
 
     Logs the terms of the loss (`loss_image_text`, ...) and `encoded_tokens`, a batch's, beside `loss`. In evaluation,
-    `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings (n, dim). Over
-    processes the negatives are those of all.
+    `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings (n, dim).
+    Over processes the negatives are those of all.
 
     A checkpoint is written aside and renamed when it is whole. SIGTERM saves and stops: `terminated` is True then.
 
