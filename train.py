@@ -128,7 +128,10 @@ def parse_args(argv: list[str] | None) -> tuple[ModelArguments, DataArguments, P
     own_data = data.train_file is not None or data.dataset_name is not None
     if not own_data:
         parser.set_defaults(**SCENES_DEFAULTS)
-    model, data, training = parser.parse_args_into_dataclasses(argv)
+    try:
+        model, data, training = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:
+        parser.error(str(error))
     if data.train_file is not None and data.dataset_name is not None:
         parser.error("--train_file and --dataset_name: give one of the two.")
     if own_data and model.model_name_or_path is None:

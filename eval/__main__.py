@@ -12,7 +12,7 @@ import numpy as np
 from modeling_paraclip.image_embeds import DEFAULT_CACHE_DIR, open_picture
 
 from . import report, suite
-from .encoders import Encoder, load_encoder
+from .encoders import Encoder, load_between, load_encoder
 from .tasks.paraphrased_retrieval import triples_in
 
 HELP = """Measure any number of CLIP models on the same tasks, side by side.
@@ -36,6 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--tasks", default="all", help="names, with commas between them; all: those whose data are there"
     )
+    parser.add_argument(
+        "--interpolate",
+        help="of two models of one base: also those whose text tower lies so far between them, as 0.25,0.5,0.75",
+    )
     parser.add_argument("--data", help="folder of local data sets; default: the Hub")
     parser.add_argument("--output", help="results file to write (JSON, fractions)")
     parser.add_argument("--report", help="the table as Markdown, to write")
@@ -56,17 +60,18 @@ def main(argv: list[str] | None = None) -> None:
     if args.data and not Path(args.data).is_dir():
         parser.error(f"--data {args.data}: no such folder.")
 
+    alphas = [float(alpha) for alpha in args.interpolate.split(",")] if args.interpolate else []
+    if alphas and len(args.models) != 2:
+        parser.error(f"--interpolate: takes two --models, a base and a tuned one; here are {len(args.models)}.")
+
     encoders, by_model, not_run = [], [], {}
-    for model in args.models:
+    options = {"cache_dir": args.cache_dir, "max_tokens": args.max_tokens, "num_workers": args.num_workers}
+    for model in [args.models[0], *alphas, *args.models[1:]]:
         try:
-            encoder = load_encoder(
-                model,
-                device=args.device,
-                dtype=args.dtype,
-                cache_dir=args.cache_dir,
-                max_tokens=args.max_tokens,
-                num_workers=args.num_workers,
-            )
+            if isinstance(model, float):
+                encoder = load_between(*args.models, model, device=args.device, dtype=args.dtype, **options)
+            else:
+                encoder = load_encoder(model, device=args.device, dtype=args.dtype, **options)
             if encoder.name in {known.name for known in encoders}:
                 encoder.name = model  # two folders of one name
             measurements, skipped = suite.evaluate(encoder, tasks, args.data, skip_missing=args.tasks == "all")

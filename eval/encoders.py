@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from modeling_paraclip.image_embeds import DEFAULT_CACHE_DIR, EmbeddingCache, PixelValues, embed_pictures, weights_key
+from modeling_paraclip.interop import interpolate
 from modeling_paraclip.modeling import chunks_by_tokens, pad
 
 logger = logging.getLogger(__name__)
@@ -220,3 +221,22 @@ def load_encoder(name: str, *, device: str | None = None, dtype: str = "float32"
         towers = TransformersTowers(model, AutoTokenizer.from_pretrained(name), image_processor)
     towers.model.to(device, getattr(torch, dtype))
     return Encoder(name if name.startswith("openclip:") else Path(name).name, towers, **kwargs)
+
+
+def load_between(
+    base: str, tuned: str, alpha: float, *, device: str | None = None, dtype: str = "float32", **kwargs
+) -> Encoder:
+    """`load_encoder` of the CLIP whose text tower lies at `alpha` between two (WiSE-FT): 0 is `base`, 1 is `tuned`.
+
+    Raises:
+        ValueError, OSError: one cannot be opened, or they are not of one base.
+    """
+    for name in (base, tuned):
+        if name.startswith("openclip:") or AutoConfig.from_pretrained(name).model_type != "clip":
+            raise ValueError(f"{name} is not a CLIP model of transformers: only these are interpolated")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    models = [CLIPModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32) for name in (base, tuned)]
+    model = interpolate(*models, alpha)
+    towers = TransformersTowers(model, AutoTokenizer.from_pretrained(base), AutoImageProcessor.from_pretrained(base))
+    towers.model.to(device, getattr(torch, dtype))
+    return Encoder(f"{Path(tuned).name}@{alpha:g}", towers, **kwargs)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -103,6 +106,62 @@ def test_resumed_run_ends_bitwise_equal(lora, tiny_clip, pairs, tmp_path):
     assert whole == cut
     log = json.loads((tmp_path / "cut" / "trainer_state.json").read_text())
     assert log["global_step"] == 4
+
+
+def train_command(tiny_clip, pairs, out, *arguments):
+    command = [sys.executable, train.__file__, "--model_name_or_path", str(tiny_clip), "--output_dir", str(out)]
+    command += ["--train_file", str(pairs / "pairs.jsonl"), "--image_dir", str(pairs / "pictures"), *FAST]
+    return [*command, "--validation_split_percentage", "0", "--image_cache_dir", str(out / "cache"), *arguments]
+
+
+def start_and_signal(command, out, number, checkpoint="checkpoint-*"):
+    """Start, send the signal once there is such a checkpoint, and wait. Returns (exit status, output)."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for _ in range(1200):
+            if list(out.glob(checkpoint)) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def test_killed_at_any_moment_and_resumed_ends_bitwise_equal(tiny_clip, pairs, tmp_path):
+    """SIGKILL while a checkpoint is written, then after some; no moment is chosen by the program."""
+    steps = ["--max_steps=60", "--save_steps=1", "--resume_from_checkpoint=last"]
+    whole = train_command(tiny_clip, pairs, tmp_path / "whole", *steps)
+    subprocess.run(whole, check=True, capture_output=True)
+    cut, killed = train_command(tiny_clip, pairs, tmp_path / "cut", *steps), 0
+    for checkpoint in ("checkpoint.saving/*", "checkpoint-1[0-9]", "checkpoint-2[0-9]"):
+        status, _ = start_and_signal(cut, tmp_path / "cut", signal.SIGKILL, checkpoint)
+        killed += status == -signal.SIGKILL
+    assert killed >= 2
+    subprocess.run(cut, check=True, capture_output=True)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert first == second
+
+
+def test_sigterm_saves_and_stops(tiny_clip, pairs, tmp_path):
+    command = train_command(tiny_clip, pairs, tmp_path, "--max_steps=5000", "--save_steps=20", "--save_total_limit=9")
+    status, output = start_and_signal(command, tmp_path, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM, output
+    step = int(re.search(r"stopped at step (\d+)", output)[1])
+    assert 20 <= step < 5000
+    assert (tmp_path / f"checkpoint-{step}" / "complete.json").is_file()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_the_terms_the_paper_lacks(tiny_clip, pairs, tmp_path):
+    run(tiny_clip, pairs, tmp_path, "--distillation_weight", "2", "--text_temperature", "0.05", "--logging_steps", "1",
+        "--encode_chunk_tokens", "64")  # fmt: skip
+    log = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    first = next(entry for entry in log if "loss_distillation" in entry)
+    assert first["loss_distillation"] == pytest.approx(0, abs=1e-4)  # nothing has moved yet
+    terms = [first[f"loss_{name}"] for name in ("image_text", "caption_paraphrase", "paraphrase_paraphrase")]
+    assert first["loss"] == pytest.approx(sum(terms), abs=1e-3)
+    assert next(e for e in reversed(log) if "loss_distillation" in e)["loss_distillation"] > 1e-4
+    with pytest.raises(SystemExit):
+        run(tiny_clip, pairs, tmp_path, "--text_temperature", "0")
 
 
 def test_same_seed_same_model(tiny_clip, pairs, tmp_path):

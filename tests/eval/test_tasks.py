@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
-from transformers import CLIPModel, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
+from transformers import AutoProcessor, CLIPModel, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
 from eval import __main__ as cli
 from eval import data, encoders, report, suite
@@ -476,3 +476,22 @@ def test_hub_data_loads_with_the_real_client(tmp_path, tiny_clip):
     (found,) = [r for r in json.loads((tmp_path / "results.json").read_text()) if r["metric"] == "spearman"]
     assert (found["dataset"], found["n"]) == ("STS-B", 5)
     assert "STS12 is not measured: mteb/sts12-sts cannot be loaded" in done.stderr  # said, and the run goes on
+
+
+def test_a_sweep_between_two_models(folder, tiny_clip, tmp_path, capsys):
+    tuned = CLIPModel.from_pretrained(tiny_clip)
+    tuned.text_projection.weight.data += torch.randn_like(tuned.text_projection.weight)
+    tuned.save_pretrained(tmp_path / "tuned")
+    AutoProcessor.from_pretrained(tiny_clip).save_pretrained(tmp_path / "tuned")
+    command = ["--tasks", "sts", "--data", str(folder), "--cache_dir", str(tmp_path / "cache")]
+    command += ["--output", str(tmp_path / "results.json"), "--interpolate", "0,1"]
+    cli.main(["--models", str(tiny_clip), str(tmp_path / "tuned"), *command])
+    by_model = {}
+    for entry in json.loads((tmp_path / "results.json").read_text()):
+        by_model.setdefault(entry["model"], []).append(entry["value"])
+    base, at_0, at_1, end = by_model.values()
+    assert list(by_model)[1:] == ["tuned@0", "tuned@1", "tuned"]
+    assert base == at_0 != at_1 == end
+    with pytest.raises(SystemExit):
+        cli.main(["--models", str(tiny_clip), *command])
+    assert "takes two --models" in capsys.readouterr().err

@@ -4,7 +4,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel
 
-from modeling_paraclip import add_lora, load_clip, publish
+from modeling_paraclip import __main__ as cli
+from modeling_paraclip import add_lora, interpolate, load_clip, publish
 
 
 @pytest.fixture
@@ -81,3 +82,24 @@ def test_config_is_kept_and_names_the_plain_class(tiny_clip, processor, tmp_path
     after.pop("_name_or_path", None)
     assert after == before
     assert after["architectures"] == ["CLIPModel"]
+
+
+def test_interpolation_runs_from_base_to_tuned(tiny_clip, processor, tmp_path):
+    model = load_clip(tiny_clip)
+    randomise(model)
+    tuned = publish(model, processor, tmp_path / "tuned", tiny_clip)
+    base = CLIPModel.from_pretrained(tiny_clip)
+    cli.main([str(tiny_clip), str(tmp_path / "tuned"), "--alpha", "0.25", "--output", str(tmp_path / "between")])
+    between = CLIPModel.from_pretrained(tmp_path / "between").state_dict()
+    for name, weight in base.state_dict().items():
+        torch.testing.assert_close(between[name], 0.75 * weight + 0.25 * tuned.state_dict()[name])
+    for alpha, end in ((0, base), (1, tuned)):
+        ends = interpolate(base, tuned, alpha).state_dict()
+        assert all(torch.equal(ends[name], weight) for name, weight in end.state_dict().items())
+
+
+def test_models_of_two_bases_are_not_interpolated(tiny_clip):
+    base, other = CLIPModel.from_pretrained(tiny_clip), CLIPModel.from_pretrained(tiny_clip)
+    other.visual_projection.weight.data += 1
+    with pytest.raises(ValueError, match="not of one base"):
+        interpolate(base, other, 0.5)
