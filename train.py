@@ -335,7 +335,14 @@ def main(argv: list[str] | None = None) -> None:
         training_data=data_args.train_file or data_args.dataset_name or "the embedded `scenes` (drawn pictures)",
         num_train=f"{len(train):,}",
         gallery_size=f"{len(suite.gallery_of(measured_sets)[0]):,}" if measured_sets else None,
-        weights=[f"{w:g}" for w in vars(model.loss).values() if isinstance(w, float)],
+        weights=[
+            f"{weight:g}"
+            for weight in (
+                args.image_text_weight,
+                args.caption_paraphrase_weight,
+                args.paraphrase_paraphrase_weight,
+            )
+        ],
         learning_rate=f"{args.learning_rate:g}",
         batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         steps=trainer.state.global_step,
