@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PLAIN_ROWS = 1024  # up to here the whole similarity matrix is in memory: 4 MB
-TILE = 2**23  # similarities in memory at a time beyond that: 32 MB in float32
+TILE = 2**21  # similarities in memory at a time beyond that: 8 MB in float32
 
 
 def info_nce(
@@ -91,14 +91,17 @@ class _TiledInfoNCE(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         queries, keys, scale, group_ids, row_lse, column_lse = ctx.saved_tensors
-        grad_queries, grad_keys = torch.empty_like(queries), torch.zeros_like(keys)
+        needs_queries = ctx.needs_input_grad[0] or ctx.needs_input_grad[2]  # pictures are frozen, as is the scale
+        grad_queries = torch.empty_like(queries) if needs_queries else None
+        grad_keys = torch.zeros_like(keys)
         for rows in _row_blocks(len(queries), len(keys)):
             logits = _logits(queries, keys, scale, group_ids, rows, ctx.first)
             grad_logits = (logits - row_lse[rows, None]).exp_()
             grad_logits += logits.sub_(column_lse).exp_()
             grad_logits.diagonal(ctx.first + rows.start).sub_(2)
             grad_logits *= grad * scale / (2 * len(queries))
-            torch.mm(grad_logits, keys, out=grad_queries[rows])
+            if needs_queries:
+                torch.mm(grad_logits, keys, out=grad_queries[rows])
             grad_keys.addmm_(grad_logits.T, queries[rows])
         grad_scale = (grad_queries * queries).sum() / scale if ctx.needs_input_grad[2] else None
         if _processes() > 1:  # what all processes' rows say of the keys that came from here

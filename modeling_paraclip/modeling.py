@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers import AttentionInterface, AutoConfig, CLIPConfig, CLIPModel, PreTrainedTokenizerBase
 
@@ -76,11 +75,12 @@ class ParaCLIPModel(CLIPModel):
         """`encode_packed` of chunk after chunk -> (all texts, dim), at least float32.
 
         Args:
-            recompute: keep no activations; the backward encodes each chunk anew, with the random state it had, just
-                before its gradient. Memory is that of one chunk, the gradient is the same, and a step costs a third
-                more. (This is gradient caching, Gao et al. 2021, with autograd doing the bookkeeping.)
+            recompute: gradient caching (Gao et al. 2021): keep no activations; the backward encodes each chunk anew,
+                with the random state it had. Memory is that of one chunk, the gradient is the same, and a step costs
+                a third more.
         """
         device = chunks[0].device.type
+        weights = [p for p in self.parameters() if p.requires_grad] if recompute else []
         # Autocast would share one bfloat16 copy of each weight between the chunks, and so sum the gradients of all
         # chunks in bfloat16. With a copy a chunk they are summed in float32.
         with torch.autocast(
@@ -88,7 +88,7 @@ class ParaCLIPModel(CLIPModel):
         ):
             embeds = torch.cat(
                 [
-                    checkpoint(self.encode_packed, *chunk, use_reentrant=False)
+                    _Recomputed.apply(self.encode_packed, *chunk, *weights)
                     if recompute
                     else self.encode_packed(*chunk)
                     for chunk in zip(chunks, lengths)
@@ -134,6 +134,34 @@ class ParaCLIPModel(CLIPModel):
             text_embeds = text_embeds.index_select(0, text_index.flatten()).unflatten(0, text_index.shape)
         outputs = self.loss(image_embeds, *text_embeds.unbind(dim=1), self.logit_scale, group_ids, base_caption_embeds)
         return {**outputs, "text_embeds": text_embeds}
+
+
+class _Recomputed(torch.autograd.Function):
+    """`encode(input_ids, lengths)` without a graph; the backward runs it once more, with one.
+
+    `torch.utils.checkpoint` either keeps a graph of empty nodes, between which the memory breaks up, or runs a backward
+    that reaches the weights more than once, which DDP does not allow. Here the weights are inputs like others.
+    """
+
+    @staticmethod
+    def forward(ctx, encode: Callable, input_ids: Tensor, lengths: list[int], *weights: Tensor) -> Tensor:
+        device = input_ids.device
+        ctx.call, ctx.weights = (encode, input_ids, lengths), weights
+        ctx.autocast = (device.type, torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type))
+        ctx.devices = [device] if device.type != "cpu" else []
+        ctx.random_states = torch.get_rng_state(), [torch.get_device_module(d).get_rng_state(d) for d in ctx.devices]
+        return encode(input_ids, lengths)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        encode, input_ids, lengths = ctx.call
+        with torch.random.fork_rng(ctx.devices, device_type=input_ids.device.type):
+            torch.set_rng_state(ctx.random_states[0])
+            for device, state in zip(ctx.devices, ctx.random_states[1]):
+                torch.get_device_module(device).set_rng_state(state, device)
+            with torch.enable_grad(), torch.autocast(*ctx.autocast, cache_enabled=False):
+                embeds = encode(input_ids, lengths)
+        return None, None, None, *torch.autograd.grad(embeds, ctx.weights, grad, allow_unused=True)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, **kwargs) -> Tensor:

@@ -12,7 +12,6 @@ import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -29,6 +28,7 @@ from .modeling import encode_texts
 
 logger = logging.getLogger(__name__)
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x''
+MULTIPLE = 64  # tokens of a chunk: full tiles of a matrix product
 
 
 @dataclass
@@ -147,7 +147,7 @@ def _key(value: str | tuple[int, ...]) -> int:
 
 @dataclass
 class ParaCLIPCollator:
-    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, sorted by length, without padding.
+    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, sorted by length, back to back.
 
     | key                   | what                                                                              |
     |-----------------------|-----------------------------------------------------------------------------------|
@@ -158,8 +158,10 @@ class ParaCLIPCollator:
     | `row_keys`            | (batch, 4) int64: hashes of picture and texts; rows that share one are no negatives |
     | `base_caption_embeds` | (batch, dim) float32, where the rows have it                                      |
     | `image_ids`           | list of str, to name rows in errors                                               |
+    | `padding`             | float: share of the chunks' tokens that belong to no text                         |
 
-    Chunks are of nearly equal size, at most `chunk_tokens` (and a text).
+    Each chunk is filled up to a multiple of 64 tokens, so that few shapes come up: kernels and compiled code are made
+    anew and kept for each. What fills it stands in `lengths` as texts that `text_index` never points at.
     """
 
     chunk_tokens: int = 8192
@@ -167,21 +169,31 @@ class ParaCLIPCollator:
     def __call__(self, rows: list[dict]) -> dict:
         texts = [[tuple(ids) for ids in row["input_ids"]] for row in rows]
         distinct = sorted({text for views in texts for text in views}, key=lambda text: (len(text), text))
-        number = {text: i for i, text in enumerate(distinct)}
+        chunks, size = [[]], 0
+        for text in distinct:
+            if size and size + len(text) > self.chunk_tokens:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(text)
+            size += len(text)
+        number, filled, total = {}, [], 0
+        for chunk in chunks:
+            number |= zip(chunk, range(total, total + len(chunk)))
+            filled.append(chunk + [chunk[0][-1:]] * (-sum(map(len, chunk)) % MULTIPLE))
+            total += len(filled[-1])
+        tokens, padded = (sum(len(text) for chunk in part for text in chunk) for part in (chunks, filled))
         numbers = np.array([[number[text] for text in views] for views in texts])
-        ends = np.cumsum([len(text) for text in distinct])
-        n_chunks = -(-ends[-1] // self.chunk_tokens)
-        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, n_chunks) / n_chunks, side="right")
-        chunks = [distinct[a:b] for a, b in pairwise([0, *cuts, len(distinct)]) if b > a]
         pictures = np.array([_key(row["image_id"]) for row in rows])
-        keys = np.array([_key(text) for text in distinct])[numbers]
+        key = {text: _key(text) for text in distinct}
+        keys = np.array([[key[text] for text in views] for views in texts])
         batch = {  # image_embeds first: the Trainer reads the batch's size from the first entry
             "image_embeds": _stack(rows, "image_embeds"),
-            "input_ids": [torch.tensor([token for text in chunk for token in text]) for chunk in chunks],
-            "lengths": [[len(text) for text in chunk] for chunk in chunks],
+            "input_ids": [torch.tensor([token for text in chunk for token in text]) for chunk in filled],
+            "lengths": [[len(text) for text in chunk] for chunk in filled],
             "text_index": torch.from_numpy(numbers),
             "row_keys": torch.from_numpy(np.column_stack([pictures, keys])),
             "image_ids": [row["image_id"] for row in rows],
+            "padding": 1 - tokens / padded,
         }
         if "base_caption_embeds" in rows[0]:
             batch["base_caption_embeds"] = _stack(rows, "base_caption_embeds")
@@ -244,9 +256,9 @@ class _StopOnSigterm(TrainerCallback):
 class ParaCLIPTrainer(Trainer):
     """`Trainer` over a `ParaCLIPModel` (or its PEFT wrapping) and `ParaCLIPCollator` batches.
 
-    Logs the terms of the loss (`loss_image_text`, ...) and `encoded_tokens`, a batch's, beside `loss`. In evaluation,
-    `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings (n, dim).
-    Over processes the negatives are those of all.
+    Logs, beside `loss`, its terms (`loss_image_text`, ...), `encoded_tokens` of a batch and `padding`, a share of them.
+    In evaluation, `compute_metrics` gets `predictions` = text embeddings (n, 3, dim) and `label_ids` = image embeddings
+    (n, dim). Over processes the negatives are those of all.
 
     A checkpoint is written aside and renamed when it is whole. SIGTERM saves and stops: `terminated` is True then.
 
@@ -276,7 +288,7 @@ class ParaCLIPTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
-        image_ids, row_keys = inputs.pop("image_ids"), inputs.pop("row_keys")
+        image_ids, row_keys, padding = (inputs.pop(key) for key in ("image_ids", "row_keys", "padding"))
         n = len(row_keys)
         group_ids = torch.from_numpy(group_rows(self.accelerator.gather(row_keys).cpu().numpy())).to(row_keys.device)
         inputs["group_ids"] = group_ids[n * self.accelerator.process_index :][:n]
@@ -289,6 +301,7 @@ class ParaCLIPTrainer(Trainer):
                 if name.startswith("loss_"):
                     self._terms[name].append(outputs[name].detach())
             self._terms["encoded_tokens"].append(torch.tensor(float(tokens)))
+            self._terms["padding"].append(torch.tensor(padding))
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def _not_finite(self, image_ids: list[str], image_embeds: torch.Tensor, outputs: dict[str, torch.Tensor]) -> str:

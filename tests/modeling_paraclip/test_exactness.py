@@ -53,6 +53,7 @@ def collate(rows, chunk_tokens=60):
     batch = ParaCLIPCollator(chunk_tokens)(rows)
     batch["group_ids"] = torch.from_numpy(group_rows(batch.pop("row_keys").numpy()))
     batch["image_embeds"] = batch["image_embeds"].double()
+    assert batch["padding"] > 0
     return {name: batch[name] for name in ("image_embeds", "input_ids", "lengths", "text_index", "group_ids")}
 
 
