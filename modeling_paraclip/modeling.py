@@ -139,8 +139,8 @@ class ParaCLIPModel(CLIPModel):
 class _Recomputed(torch.autograd.Function):
     """`encode(input_ids, lengths)` without a graph; the backward runs it once more, with one.
 
-    `torch.utils.checkpoint` either keeps a graph of empty nodes, between which the memory breaks up, or runs a backward
-    that reaches the weights more than once, which DDP does not allow. Here the weights are inputs like others.
+    `torch.utils.checkpoint` either keeps a graph of empty nodes, between which the memory breaks up, or runs a
+    backward that reaches the weights more than once, which DDP does not allow. Here the weights are inputs.
     """
 
     @staticmethod
