@@ -197,11 +197,9 @@ class EvaluatingTrainer(ParaCLIPTrainer):
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         metrics = super().evaluate(*args, **kwargs)
         if self.run_tasks is not None:
-            model = self.accelerator.unwrap_model(self.model)
-            model = model.get_base_model() if hasattr(model, "get_base_model") else model
             found = {
                 f"eval_{m.dataset}_{m.metric}".replace(" ", "_"): round(m.value, 6)
-                for m in self.run_tasks("evaluated", model)
+                for m in self.run_tasks("evaluated", self.clip)
             }
             self.log(found)
             metrics |= found

@@ -49,8 +49,9 @@ class ParaCLIPModel(CLIPModel):
             return self.get_image_features(pixel_values=pixel_values).pooler_output
 
     def compile_layers(self, **kwargs) -> None:
-        """`torch.compile` of what a layer does a token, with the number of tokens left open: two graphs for the layers
-        and two for the last one, whatever the batches hold. `kwargs` are `torch.compile`'s."""
+        """`torch.compile` of what a layer does to each token, with the number of tokens left open: two graphs for the
+        layers and two for the last one (twice that when recomputing), whatever the batches hold. `kwargs` are
+        `torch.compile`'s."""
         self._before, self._after = (torch.compile(f, dynamic=True, **kwargs) for f in (self._before, self._after))
 
     def encode_chunks(self, chunks: list[Chunk], recompute: bool = False) -> Tensor:

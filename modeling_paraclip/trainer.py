@@ -19,6 +19,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import DynamoBackend
+from peft import PeftModel
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from transformers import CLIPModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
@@ -26,7 +28,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from .losses import ParaCLIPLoss
-from .modeling import encode_texts
+from .modeling import ParaCLIPModel, encode_texts
 from .packing import pack
 
 logger = logging.getLogger(__name__)
@@ -270,6 +272,16 @@ class ParaCLIPTrainer(Trainer):
         self._saving_in: str | None = None
         self.terminated = False
         self.add_callback(_StopOnSigterm(self))
+        if self.args.torch_compile:
+            self.clip.compile_layers(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
+            # the Trainer would have the whole model compiled, which every batch's lengths make anew
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
+
+    @property
+    def clip(self) -> ParaCLIPModel:
+        """The model without what PEFT and accelerate wrap around it."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if isinstance(model, PeftModel) else model
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """`resume_from_checkpoint`: a checkpoint's folder; or "last" or True: the newest complete one of `output_dir`,

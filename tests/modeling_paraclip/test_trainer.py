@@ -107,7 +107,7 @@ def train(tiny_clip, tmp_path, tokenizer, rows, resume=None, **arguments):
         ),
         train_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
         eval_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
-        data_collator=ParaCLIPCollator(),
+        data_collator=ParaCLIPCollator(arguments.get("encode_chunk_tokens", 8192)),
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
@@ -183,3 +183,22 @@ def test_the_best_checkpoint_is_known_by_its_final_place(tiny_clip, tmp_path, to
     best = Path(trainer.state.best_model_checkpoint)
     assert best.parent == tmp_path and (best / COMPLETE).is_file()
     assert json.loads((best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(best)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_layers_are_few_and_the_same(recompute, tiny_clip, tmp_path, tokenizer):
+    """Batches of many sizes and lengths, and not one graph more for it."""
+    rows = [row for n in (4, 3, 7, 12, 5) for row in make_rows(n)]
+    for i, row in enumerate(rows):
+        row["caption"] += " and a star" * (i * i % 11)
+    options = {"max_steps": 5, "per_device_train_batch_size": 7, "encode_chunk_tokens": 16 if recompute else 8192}
+    plain = train(tiny_clip, tmp_path, tokenizer, rows, **options)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = train(tiny_clip, tmp_path, tokenizer, rows, torch_compile=True, torch_compile_backend="aot_eager",
+                     **options)  # fmt: skip
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    # before and after attention, last layer or not; recomputing, with and without gradient, and for a single text
+    assert 4 <= graphs <= (12 if recompute else 4)
+    losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
