@@ -280,13 +280,12 @@ def main(argv: list[str] | None = None) -> None:
         logger.warning("stopped at step %d; go on with --resume_from_checkpoint last", trainer.state.global_step)
         sys.exit(128 + signal.SIGTERM)
     trainer.save_state()
+    trained = trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
 
     # from here on only what users download: the plain CLIPModel, as from_pretrained opens it
-    tuned = publish(trainer.accelerator.unwrap_model(trainer.model), processor, output_dir, base_name, **hub).to(
-        args.device
-    )
+    tuned = publish(trained, processor, output_dir, base_name, **hub).to(args.device)
     tuned_measured = suite.evaluate_model("tuned", tuned, processor.tokenizer, measured_sets) if measured_sets else []
     if data_args.eval_tasks:
         tuned_measured += run_tasks("tuned", tuned)

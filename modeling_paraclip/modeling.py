@@ -26,6 +26,8 @@ class ParaCLIPModel(CLIPModel):
 
     def __init__(self, config: CLIPConfig, vision: bool = True):
         super().__init__(config)
+        # FSDP shards and gathers the model as one: encoding calls parts of layers, which have no hooks of their own
+        self._no_split_modules = []
         self.loss = ParaCLIPLoss()
         self._before, self._after = before_attention, after_attention
         if config.text_config.hidden_act == "quick_gelu":
@@ -34,6 +36,9 @@ class ParaCLIPModel(CLIPModel):
         if not vision:
             del self.vision_model, self.visual_projection
             self._keys_to_ignore_on_load_unexpected = {r"^vision_model\.", r"^visual_projection\."}
+
+    def get_input_embeddings(self) -> None:
+        """None, so that accelerate does not shard the token embeddings apart (see `_no_split_modules`)."""
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(n, length) right-padded token ids -> (n, dim) embeddings, not normalised.
@@ -149,7 +154,7 @@ def load_clip(
 ) -> tuple[ParaCLIPModel, torch.dtype]:
     """Open a CLIP model of a folder or the Hub for training: float32, safetensors only, no remote code.
 
-    Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale`.
+    Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale` (a buffer).
 
     With `vision=False` the vision tower is neither built nor read.
 
@@ -174,6 +179,9 @@ def load_clip(
     model.requires_grad_(False)
     model.text_model.requires_grad_(True)
     model.text_projection.requires_grad_(True)
+    logit_scale = model.logit_scale.detach()
+    del model.logit_scale
+    model.register_buffer("logit_scale", logit_scale)  # FSDP shards parameters, and a scalar has no rows
     return model.float()
 
 

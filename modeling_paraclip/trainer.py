@@ -23,6 +23,8 @@ from accelerate.utils import DynamoBackend
 from peft import PeftModel
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import CLIPModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -55,6 +57,9 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     report_to: str | None = field(default="none", metadata={"help": "Where to log: tensorboard, wandb, ... or none."})
     hub_strategy: str = field(
         default="end", metadata={"help": "When --push_to_hub uploads: at the end only, or as the Trainer offers."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Whether DDP looks for weights that a step did not use; here there are none."}
     )
     image_text_weight: float = field(default=1.0, metadata={"help": "Weight of L1(images, x'')."})
     caption_paraphrase_weight: float = field(default=1.0, metadata={"help": "Weight of L2(x, x')."})
@@ -295,6 +300,16 @@ class ParaCLIPTrainer(Trainer):
             keep_freed_memory()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    def whole_model(self) -> ParaCLIPModel | PeftModel:
+        """The trained model, unwrapped. FSDP has left each process a share of every weight: they are put together, for
+        which all processes have to call this. Nothing can be trained after that."""
+        model = self.accelerator.unwrap_model(self.model)
+        for module in model.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                if isinstance(parameter, DTensor):
+                    setattr(module, name, nn.Parameter(parameter.full_tensor(), parameter.requires_grad))
+        return model
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         image_ids, row_keys, padding = (inputs.pop(key) for key in ("image_ids", "row_keys", "padding"))
@@ -336,7 +351,8 @@ class ParaCLIPTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
-            logs |= {name: torch.stack(values).mean().item() for name, values in self._terms.items()}
+            means = {name: torch.stack(values).mean().to(self.args.device) for name, values in self._terms.items()}
+            logs |= {name: mean.item() for name, mean in self.accelerator.reduce(means, "mean").items()}
             self._terms.clear()
         super().log(logs, *args, **kwargs)
 

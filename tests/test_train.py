@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, pipeline
 
 import train
+from modeling_paraclip import last_checkpoint
 from tests.hub_double import HubDouble
 
 FAST = ["--use_cpu", "--max_steps=4", "--per_device_train_batch_size=8", "--learning_rate=1e-2", "--disable_tqdm=True"]
@@ -112,6 +113,32 @@ def train_command(tiny_clip, pairs, out, *arguments):
     command = [sys.executable, train.__file__, "--model_name_or_path", str(tiny_clip), "--output_dir", str(out)]
     command += ["--train_file", str(pairs / "pairs.jsonl"), "--image_dir", str(pairs / "pictures"), *FAST]
     return [*command, "--validation_split_percentage", "0", "--image_cache_dir", str(out / "cache"), *arguments]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--encode_chunk_tokens=32",), ("--fsdp",), ("--fsdp", "--use_lora", "--encode_chunk_tokens=32")],
+    ids=["ddp", "fsdp", "fsdp-lora"],
+)
+def test_two_processes_train_the_model_of_one(arguments, tiny_clip, pairs, tmp_path):
+    """Half the batch each, the negatives of both: one model, in a run from data to publication."""
+    lora = [argument for argument in arguments if "lora" in argument]
+    rest = ["--logging_steps=1", "--max_steps=5", "--learning_rate=1e-3"]  # five full batches of 40
+    alone = train_command(tiny_clip, pairs, tmp_path / "one", "--per_device_train_batch_size=8", *rest, *lora)
+    subprocess.run(alone, check=True, capture_output=True)
+    script = Path(__file__).with_name("fsdp_on_cpu.py") if "--fsdp" in arguments else Path(train.__file__)
+    two = train_command(tiny_clip, pairs, tmp_path / "two", "--per_device_train_batch_size=4", *rest, *arguments)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(train.__file__).parent)}
+    subprocess.run([*launcher, *two[2:]], check=True, capture_output=True, env=environment, timeout=120)
+    logs = [json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"] for name in ("one", "two")]
+    for one, both in zip(*logs, strict=True):
+        for name in [name for name in one if name.startswith("loss") or name == "grad_norm"]:
+            assert both[name] == pytest.approx(one[name], rel=1e-3), name
+    models = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name in models[0]:
+        torch.testing.assert_close(models[0][name], models[1][name], rtol=0, atol=1e-4, msg=name)
+    assert last_checkpoint(tmp_path / "two").endswith("checkpoint-5")
 
 
 def start_and_signal(command, out, number, checkpoint="checkpoint-*"):

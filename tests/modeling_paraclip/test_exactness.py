@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from transformers import AutoProcessor, CLIPModel
 
 from modeling_paraclip import ParaCLIPCollator, ParaCLIPLoss, add_lora, info_nce, load_clip, losses
@@ -181,12 +183,15 @@ def test_a_large_batch_goes_in_blocks():
     assert torch.isfinite(queries.grad).all()
 
 
-def _worker(rank, port, tiny_clip, rows, lora, recompute, queue):
+def _worker(rank, port, tiny_clip, rows, lora, recompute, sharded, queue):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.set_num_threads(1)
     model = open_model(tiny_clip, lora)
-    wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    if sharded:
+        wrapped = fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    else:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
     half = len(rows) // 2
     everyone = collate(rows)["group_ids"]
     batch = collate(rows[rank * half :][:half])
@@ -195,15 +200,20 @@ def _worker(rank, port, tiny_clip, rows, lora, recompute, queue):
     loss.backward()
     mean = loss.detach().clone()
     dist.all_reduce(mean)
+    grads = [p.grad.full_tensor() if sharded else p.grad for p in model.parameters() if p.requires_grad]
     if rank == 0:
-        queue.put((float(mean / 2), [p.grad.numpy() for p in model.parameters() if p.requires_grad]))
+        queue.put((float(mean / 2), [grad.numpy() for grad in grads]))
     dist.barrier()
     del wrapped, loss  # else its destructor ends the process group with the interpreter locked, and may wait for ever
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(("lora", "recompute"), [(False, False), (True, True)])
-def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, recompute):
+@pytest.mark.parametrize(
+    ("lora", "recompute", "sharded"),
+    [(False, False, False), (True, True, False), (False, False, True), (False, True, True)],
+    ids=["ddp", "ddp-lora-recompute", "fsdp", "fsdp-recompute"],
+)
+def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, recompute, sharded):
     rows = make_rows(24, tokenizer)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -211,7 +221,9 @@ def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, 
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     workers = [
-        context.Process(target=_worker, args=(rank, port, tiny_clip, rows, lora, recompute, queue), daemon=True)
+        context.Process(
+            target=_worker, args=(rank, port, tiny_clip, rows, lora, recompute, sharded, queue), daemon=True
+        )
         for rank in (0, 1)
     ]
     for worker in workers:
