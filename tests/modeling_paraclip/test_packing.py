@@ -7,18 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_paraclip import load_clip
-from modeling_paraclip.packing import MULTIPLE, Chunk, QuickGELU, pack
+from modeling_paraclip.packing import MULTIPLE, QuickGELU, pack
+from tests.unpack import unpack
 
 END = 9
 texts_strategy = st.sets(
     st.lists(st.integers(0, 4), max_size=12).map(lambda ids: (*ids, END)), min_size=1, max_size=40
 )
-
-
-def unpack(chunk: Chunk) -> list[list[int]]:
-    """The texts of a chunk, in its order, read from its nodes."""
-    ids = chunk["input_ids"][chunk["node_of_token"]]
-    return [text.tolist() for text in ids.split([length for length, n in chunk["buckets"] for _ in range(n)])]
 
 
 @settings(max_examples=200, deadline=None)

@@ -19,7 +19,7 @@ from modeling_paraclip import (
     tokenize,
 )
 from modeling_paraclip.trainer import COMPLETE, group_rows
-from tests.modeling_paraclip.test_packing import unpack
+from tests.unpack import unpack
 
 
 def make_rows(n, **changes):
