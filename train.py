@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,6 +104,9 @@ class DataArguments:
     skip_bad_images: bool = field(
         default=False,
         metadata={"help": "Leave out (and count) rows whose picture cannot be read, instead of stopping."},
+    )
+    runner: Literal["local", "ray"] = field(
+        default="local", metadata={"help": "ray: pictures are embedded on all machines of a Ray cluster, by Ray Data."}
     )
     eval_tasks: str | None = field(
         default=None,
@@ -217,9 +221,10 @@ def main(argv: list[str] | None = None) -> None:
     hub = {"revision": model_args.model_revision}
 
     try:  # what the user gave: one sentence instead of a traceback
-        base = load_clip(base_name, **hub).to(args.device)
-        processor = AutoProcessor.from_pretrained(base_name, **hub)
         train, raw_sets, measured_names = load_data(data_args)
+        has_pictures = any("image_embeds" not in data.column_names for data in (train, *raw_sets.values()))
+        base = load_clip(base_name, vision=has_pictures or bool(data_args.eval_tasks), **hub).to(args.device)
+        processor = AutoProcessor.from_pretrained(base_name, **hub)
         with args.main_process_first(desc="embedding pictures"):
 
             def embed(dataset: Dataset) -> Dataset:
@@ -229,6 +234,8 @@ def main(argv: list[str] | None = None) -> None:
                     processor.image_processor,
                     cache_dir=data_args.image_cache_dir,
                     skip_bad_images=data_args.skip_bad_images,
+                    bf16=args.bf16,
+                    runner=data_args.runner,
                 )
 
             train = embed(train)

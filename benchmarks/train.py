@@ -1,11 +1,13 @@
 """Fine-tuning a CLIP text tower with the three-term loss: this project beside the usual ways, in one table.
 
     python benchmarks/train.py                                    ViT-B/32, batch 64, 3 steps: about 5 minutes
+    python benchmarks/train.py --triples pairs.jsonl --tokenizer openai/clip-vit-base-patch32         on real captions
     python benchmarks/train.py --tiny --batch 16 --steps 2        a smoke test: seconds
     python benchmarks/train.py --only ours --batch 256 4096       time and memory by batch
 
-Random weights and random words of caption-like lengths, the same for all; as many optimiser steps for each, in a
-process of its own. The first step is not counted. Ways:
+Random weights; the same triples for all, by default of random words in captions' lengths (which share hardly any
+beginning: the worst case for ours); as many optimiser steps for each, in a process of its own. The first step is not
+counted. Ways:
 
     ours        this project: ParaCLIPTrainer, image embeddings made once (before the clock), bfloat16
     ours-fp32   the same in float32
@@ -14,10 +16,11 @@ process of its own. The first step is not counted. Ways:
     st          sentence-transformers' MultipleNegativesRankingLoss on the text tower, bfloat16: its encoding, our
                 terms
     st-cached   the same with CachedMultipleNegativesRankingLoss
-    (open_clip's --lock-image would be next; it needs torchvision.)
+    open-clip   open_clip's model with its image tower locked (--lock-image), bfloat16; not with --tiny
 
-Memory is the process's peak. The floor is the time of the matrix products that the distinct texts need (6 operations a
-weight and token, without attention), at the rate of the machine's own matrix product in that precision.
+Memory is the process's peak. The floor is the time of the matrix products that the distinct beginnings of the texts
+need (6 operations a weight and token, without attention), at the rate of the machine's own matrix product in that
+precision. `similarities` is the time, at that rate, of the products of the loss alone (24 batch^2 dim operations).
 """
 
 from __future__ import annotations
@@ -42,22 +45,27 @@ from datasets import Dataset
 from modeling_paraclip import BASE_MODEL_DIR, ParaCLIPCollator, ParaCLIPTrainer, ParaCLIPTrainingArguments, load_clip
 from modeling_paraclip.trainer import TEXT_COLUMNS, tokenize
 
-WAYS = ("ours", "ours-fp32", "hf", "hf-tuned", "st", "st-cached")
+WAYS = ("ours", "ours-fp32", "hf", "hf-tuned", "st", "st-cached", "open-clip")
 LEARNING_RATE = 1e-5
 
 
-def write_model(folder: Path, tiny: bool) -> None:
-    """ViT-B/32's shapes (the defaults of `CLIPConfig`) with random weights; or the small embedded model."""
+def write_model(folder: Path, tokenizer, tiny: bool) -> None:
+    """ViT-B/32's shapes (the defaults of `CLIPConfig`), or the embedded model's, with random weights."""
     torch.manual_seed(0)
-    model = CLIPModel.from_pretrained(BASE_MODEL_DIR) if tiny else CLIPModel(CLIPConfig())
-    if not tiny:  # the end-of-text token of the tokenizer in use
-        model.config.text_config.eos_token_id = AutoTokenizer.from_pretrained(BASE_MODEL_DIR).eos_token_id
-    model.save_pretrained(folder)
+    config = CLIPConfig.from_pretrained(BASE_MODEL_DIR) if tiny else CLIPConfig()
+    config.text_config.eos_token_id = tokenizer.eos_token_id
+    config.text_config.vocab_size = len(tokenizer) if tiny else 49408
+    CLIPModel(config).save_pretrained(folder)
 
 
-def triples(n: int, tokenizer) -> list[dict]:
-    """Texts of 5 to 40 tokens, 14 in the mean, as Flickr8k's captions have with CLIP's tokenizer."""
+def triples(n: int, tokenizer, file: str | None = None) -> list[dict]:
+    """`n` of a JSONL file, over and over if it has fewer; or random words in texts of 5 to 40 tokens, 14 in the mean,
+    which is what Flickr8k's captions have with CLIP's tokenizer."""
     rng = np.random.default_rng(0)
+    if file:
+        rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
+        order = np.resize(rng.permutation(len(rows)), n)
+        return [{column: rows[i][column] for column in TEXT_COLUMNS} for i in order]
     words = [w for w, i in tokenizer.get_vocab().items() if w.endswith("</w>") and w[:-4].isalpha() and i > 300]
     words = sorted(w[:-4] for w in words)
     lengths = np.clip(rng.gamma(5, 2, (n, 3)) + 2, 3, 38).astype(int)
@@ -85,31 +93,39 @@ def ours(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[f
         with torch.inference_mode():
             embeds = torch.cat([clip.encode_image(part) for part in pixels.split(64)]).half().numpy()
         del clip
-    tokenizer = AutoTokenizer.from_pretrained(BASE_MODEL_DIR)
-    data = tokenize(Dataset.from_list(rows), tokenizer)
+    data = tokenize(Dataset.from_list(rows), AutoTokenizer.from_pretrained(args.tokenizer))
     data = data.add_column("image_embeds", list(embeds)).add_column("image_id", [str(i) for i in range(len(rows))])
+    rows.clear()
     training = ParaCLIPTrainingArguments(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=args.batch, max_steps=args.steps + 1,
         learning_rate=LEARNING_RATE, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=0,
-        bf16=way == "ours", logging_steps=1, save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
-        train_sampling_strategy="sequential", encode_chunk_tokens=args.chunk_tokens,
+        bf16=way == "ours" and args.precision == "bfloat16", logging_steps=1, save_strategy="no", disable_tqdm=True,
+        dataloader_pin_memory=False, train_sampling_strategy="sequential", encode_chunk_tokens=args.chunk_tokens,
+        torch_compile=args.torch_compile,
     )  # fmt: skip
-    trainer = _Timed(
-        model=load_clip(folder, vision=False), args=training, train_dataset=data,
-        data_collator=ParaCLIPCollator(args.chunk_tokens),
-    )  # fmt: skip
+    collator = ParaCLIPCollator(args.chunk_tokens)
+    trainer = _Timed(model=load_clip(folder, vision=False), args=training, train_dataset=data, data_collator=collator)
     trainer.train()
-    peak = _peak()  # before this benchmark's own counting of tokens
+    peak = _peak()  # before this benchmark's own counting of what was needed
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     config = trainer.model.config.text_config
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    distinct = {tuple(ids) for row in data["input_ids"][args.batch :] for ids in row}
-    tokens = sum(map(len, distinct))
-    # in the last layer only the last token of a text needs more than its key and its value
-    last = 2 * config.hidden_size**2 * tokens + (layer - 2 * config.hidden_size**2) * len(distinct)
-    needed = 6 * ((config.num_hidden_layers - 1) * layer * tokens + last) / args.steps  # operations a step
-    seconds = np.diff(trainer.ends).tolist()
-    return seconds, [entry["loss"] for entry in logged], {"needed": needed, "MiB": peak}
+    needed = []
+    for step in range(1, args.steps + 1):
+        chunks = collator(list(data.select(range(step * args.batch, (step + 1) * args.batch))))["chunks"]
+        nodes, texts = (sum(int(f(chunk)) for chunk in chunks) for f in (_real_nodes, lambda c: len(c["end_nodes"])))
+        # in the last layer only the last token of a text needs more than its key and its value
+        last = 2 * config.hidden_size**2 * nodes + (layer - 2 * config.hidden_size**2) * texts
+        needed.append(6 * ((config.num_hidden_layers - 1) * layer * nodes + last))
+    more = {
+        "needed": float(np.median(needed)),
+        "similarities": 24 * args.batch**2 * trainer.model.config.projection_dim,
+    }
+    return np.diff(trainer.ends).tolist(), [entry["loss"] for entry in logged], {"MiB": peak, **more}
+
+
+def _real_nodes(chunk) -> int:
+    return chunk["node_of_token"].max() + 1
 
 
 class _Timed(ParaCLIPTrainer):
@@ -128,8 +144,10 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
     model.requires_grad_(False)
     model.text_model.requires_grad_(True)
     model.text_projection.requires_grad_(True)
-    tokenizer = AutoTokenizer.from_pretrained(BASE_MODEL_DIR)
-    padding = {"padding": "max_length", "max_length": 77} if way == "hf" else {"padding": True}
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
+    padding = {"padding": "max_length", "max_length": 77} if way in ("hf", "open-clip") else {"padding": True}
+    if way == "open-clip":
+        model = _open_clip(model).to(device)
     scale = model.logit_scale.exp()
     if way.startswith("st"):
         embeds = torch.cat([model.get_image_features(part.to(device)).pooler_output for part in pixels.split(64)])
@@ -142,9 +160,13 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
         start = time.perf_counter()
         part = slice(step * args.batch, (step + 1) * args.batch)
         columns = [[row[column] for row in rows[part]] for column in TEXT_COLUMNS]
-        with torch.autocast(device, torch.bfloat16, enabled=way != "hf"):
+        with torch.autocast(device, torch.bfloat16, enabled=way != "hf" and args.precision == "bfloat16"):
             if way.startswith("st"):
                 loss = loss_of(columns, embeds[part])
+            elif way == "open-clip":
+                texts = tokenizer(sum(columns, []), return_tensors="pt", truncation=True, **padding)["input_ids"]
+                views = model.encode_text(texts.to(device)).split(args.batch)
+                loss = three_terms(model.encode_image(pixels[part].to(device)), *views, scale)
             else:
                 with torch.no_grad():
                     images = model.get_image_features(pixels[part].to(device)).pooler_output
@@ -157,6 +179,37 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
         losses.append(loss.item())
         seconds.append(time.perf_counter() - start)
     return seconds[1:], losses, {}
+
+
+def _open_clip(model: CLIPModel):
+    """The same weights in open_clip's ViT-B/32, its image tower locked as by --lock-image."""
+    import open_clip
+
+    theirs = open_clip.create_model("ViT-B-32-quickgelu")
+    ours = model.state_dict()
+    renamed = {"logit_scale": ours["logit_scale"], "text_projection": ours["text_projection.weight"].T}
+    for tower, prefix in (("text_model", ""), ("vision_model", "visual.")):
+        embeddings = f"{tower}.embeddings"
+        renamed[f"{prefix}positional_embedding"] = ours[f"{embeddings}.position_embedding.weight"]
+        for i in range(12):
+            layer, block = f"{tower}.encoder.layers.{i}", f"{prefix}transformer.resblocks.{i}"
+            for kind in ("weight", "bias"):
+                parts = [ours[f"{layer}.self_attn.{name}_proj.{kind}"] for name in "qkv"]
+                renamed[f"{block}.attn.in_proj_{kind}"] = torch.cat(parts)
+                names = {"self_attn.out_proj": "attn.out_proj", "layer_norm1": "ln_1", "layer_norm2": "ln_2"}
+                for old, new in (names | {"mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}).items():
+                    renamed[f"{block}.{new}.{kind}"] = ours[f"{layer}.{old}.{kind}"]
+    norms = {"text_model.final_layer_norm": "ln_final", "vision_model.pre_layrnorm": "visual.ln_pre"}
+    for old, new in (norms | {"vision_model.post_layernorm": "visual.ln_post"}).items():
+        renamed |= {f"{new}.{kind}": ours[f"{old}.{kind}"] for kind in ("weight", "bias")}
+    renamed["token_embedding.weight"] = ours["text_model.embeddings.token_embedding.weight"]
+    renamed["visual.class_embedding"] = ours["vision_model.embeddings.class_embedding"]
+    renamed["visual.conv1.weight"] = ours["vision_model.embeddings.patch_embedding.weight"]
+    renamed["visual.proj"] = ours["visual_projection.weight"].T
+    theirs.load_state_dict(renamed)
+    theirs.lock_image_tower()
+    theirs.logit_scale.requires_grad_(False)
+    return theirs
 
 
 def _sentence_transformers(way: str, model: CLIPModel, tokenizer, scale, args):
@@ -215,18 +268,20 @@ def _peak() -> float:
 
 
 def measure(way: str, args) -> dict:
+    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
-        write_model(Path(folder), args.tiny)
+        write_model(Path(folder), tokenizer, args.tiny)
         n = args.batch * (args.steps + 1)
-        size = CLIPModel.config_class.from_pretrained(folder).vision_config.image_size
-        rows = triples(n, AutoTokenizer.from_pretrained(BASE_MODEL_DIR))
+        size = CLIPConfig.from_pretrained(folder).vision_config.image_size
+        rows = triples(n, tokenizer, args.triples)
         # past 1,024 there is only ours, on random image embeddings: pictures alone would fill the memory
         pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0)) if n <= 1024 else None
         if pixels is None and not way.startswith("ours"):
             raise ValueError(f"{n} triples in all: only ours goes beyond 1,024")
         run = ours if way.startswith("ours") else by_hand
         seconds, losses, more = run(way, Path(folder), rows, pixels, args)
-    more |= {"rate": matrix_rate(torch.float32 if way in ("hf", "ours-fp32") else torch.bfloat16)}
+    single = way in ("hf", "ours-fp32") or args.precision == "float32"
+    more |= {"rate": matrix_rate(torch.float32 if single else torch.bfloat16), "fp32": matrix_rate(torch.float32)}
     return {"seconds": float(np.median(seconds)), "loss": losses[-1], "MiB": _peak(), **more}
 
 
@@ -236,6 +291,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--chunk_tokens", type=int, default=8192, help="--encode_chunk_tokens of ours")
+    parser.add_argument(
+        "--precision", choices=("bfloat16", "float32"), default="bfloat16",
+        help="of all but hf and ours-fp32: float32 is faster on CPUs without bfloat16 tiles (AMX)",
+    )  # fmt: skip
+    parser.add_argument("--triples", help="JSONL of real triples; give the --tokenizer of a CLIP with it")
+    parser.add_argument("--tokenizer", default=str(BASE_MODEL_DIR), help="folder or Hub id; default: the embedded one")
+    parser.add_argument("--torch_compile", action="store_true", help="of ours")
     parser.add_argument("--tiny", action="store_true", help="the embedded model instead of ViT-B/32")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -243,22 +305,22 @@ def main() -> None:
         args.batch = args.batch[0]
         print(json.dumps(measure(args.only[0], args)))
         return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.precision}")
     print(f"{'way':10} {'batch':>6} {'s/step':>8} {'triples/s':>9} {'slower':>7} {'MiB':>7} {'loss':>9}  of the floor")
     for batch in args.batch:
         first = None
         for way in args.only:
-            command = [sys.executable, __file__, "--child", "--only", way, "--batch", str(batch)]
-            command += ["--steps", str(args.steps), "--chunk_tokens", str(args.chunk_tokens)]
-            done = subprocess.run([*command, *["--tiny"] * args.tiny], capture_output=True, text=True)
+            command = [sys.executable, __file__, "--child", *sys.argv[1:], "--only", way, "--batch", str(batch)]
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                print(
-                    f"{way:10} {batch:6} not run: {(done.stderr.strip().splitlines() or ['killed'])[-1]}", flush=True
-                )
+                reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+                print(f"{way:10} {batch:6} not run: {reason}", flush=True)
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
             first = first or found["seconds"]
             floor = (
-                f"{found['needed'] / found['rate'] / found['seconds']:.0%} of {found['rate'] / 1e9:.0f} GFLOP/s"
+                f"{found['needed'] / found['rate'] / found['seconds']:.0%} of {found['rate'] / 1e9:.0f} GFLOP/s, "
+                f"similarities {found['similarities'] / found['fp32']:.2f} s"
                 if "needed" in found
                 else ""
             )

@@ -117,7 +117,7 @@ def embed_pictures(
         batch.clear()
 
     decoded = DataLoader(
-        _Decoder(pictures, preprocess, frozenset(known)),
+        Decoder(pictures, preprocess, frozenset(known)),
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=batch_size if num_workers else None,
@@ -136,7 +136,7 @@ def embed_pictures(
     return digests, problems
 
 
-class _Decoder(Dataset):
+class Decoder(Dataset):
     """Item i: (digest, pixel values or None where the digest is known, problem or "")."""
 
     def __init__(self, pictures: Sequence[dict], preprocess: Callable, known: frozenset[str]):
@@ -191,10 +191,17 @@ def add_image_embeds(
     batch_size: int = 64,
     num_workers: int | None = None,
     skip_bad_images: bool = False,
+    bf16: bool = False,
+    runner: str = "local",
 ) -> datasets.Dataset:
     """Add the column `image_embeds`, float16[projection_dim], L2-normalised, from the column `image`, which it drops.
 
     A dataset that has `image_embeds` already is returned as it is, but for `image`.
+
+    Args:
+        num_workers: see `embed_pictures`; of the local runner only.
+        bf16: run the tower under bfloat16 autocast: faster on most hardware, off by about 0.01 in an angle.
+        runner: "ray" spreads the pictures over the machines of a Ray cluster.
 
     Raises:
         ValueError: a picture cannot be read (named); with `skip_bad_images` its rows are dropped and counted instead.
@@ -210,14 +217,20 @@ def add_image_embeds(
 
     def embed(pixel_values: Tensor) -> Tensor:
         pixel_values = pixel_values.to(model.device, model.dtype)
-        return F.normalize(model.get_image_features(pixel_values=pixel_values).pooler_output.float(), dim=-1)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            embeds = model.get_image_features(pixel_values=pixel_values).pooler_output
+        return F.normalize(embeds.float(), dim=-1)
 
     pictures, picture_of_row = _distinct(dataset)
-    file = Path(cache_dir) / f"image_embeds-{tower_key(model, image_processor)}.sqlite"
+    file = Path(cache_dir) / f"image_embeds-{tower_key(model, image_processor)}{'-bf16' * bf16}.sqlite"
     with EmbeddingCache(file, np.float16) as cache:
-        digests, problems = embed_pictures(
-            pictures, PixelValues(image_processor), embed, cache, batch_size=batch_size, num_workers=num_workers
-        )
+        given = pictures, PixelValues(image_processor), embed, cache
+        if runner == "ray":
+            from .ray_runner import embed_pictures_on_ray  # ray is an extra
+
+            digests, problems = embed_pictures_on_ray(*given, batch_size=batch_size)
+        else:
+            digests, problems = embed_pictures(*given, batch_size=batch_size, num_workers=num_workers)
         if problems and not skip_bad_images:
             raise ValueError(
                 f"{next(iter(problems.values()))} ({len(problems)} bad in all). Repair it, or pass "

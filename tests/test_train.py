@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPModel, pipeline
 
 import train
-from modeling_paraclip import last_checkpoint
+from modeling_paraclip import last_checkpoint, load_clip
 from tests.hub_double import HubDouble
 
 FAST = ["--use_cpu", "--max_steps=4", "--per_device_train_batch_size=8", "--learning_rate=1e-2", "--disable_tqdm=True"]
@@ -198,7 +198,7 @@ def test_same_seed_same_model(tiny_clip, pairs, tmp_path):
     assert a == b != c
 
 
-def test_dataset_with_embeds_and_validation_split_needs_no_pictures(tiny_clip, tmp_path):
+def test_dataset_with_embeds_and_validation_split_needs_no_pictures(tiny_clip, tmp_path, monkeypatch):
     rows = {name: [f"{name} {i}" for i in range(12)] for name in ("caption", "paraphrase_1", "paraphrase_2")}
     split = datasets.Dataset.from_dict(
         {
@@ -208,8 +208,13 @@ def test_dataset_with_embeds_and_validation_split_needs_no_pictures(tiny_clip, t
         }
     )
     datasets.DatasetDict(train=split, validation=split).save_to_disk(tmp_path / "corpus")
+    opened = []
+    monkeypatch.setattr(
+        train, "load_clip", lambda *args, **kwargs: opened.append(load_clip(*args, **kwargs)) or opened[-1]
+    )
     train.main(["--model_name_or_path", str(tiny_clip), "--dataset_name", str(tmp_path / "corpus"),
                 "--output_dir", str(tmp_path / "out"), *FAST])  # fmt: skip
+    assert not any(hasattr(model, "vision_model") for model in opened)
     assert (tmp_path / "out" / "results.json").exists()
     assert not (tmp_path / "out" / "rankings.png").exists()
 

@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import datasets
 import numpy as np
@@ -130,3 +131,38 @@ def test_bad_picture_is_named_or_skipped(how, model, image_processor, pictures, 
     assert kept["image_id"][:] == ["a.png", "c.png"]
     assert "b.png" in caplog.text
     assert "1 bad pictures, 2 rows left out" in caplog.text
+
+
+def test_on_ray_it_is_the_same(model, image_processor, pictures, tmp_path, caplog):
+    pytest.importorskip("ray", reason="ray is an extra: pip install paraclip[ray]")
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    dataset = dataset_of([*pictures, bad, pictures[0]])
+    options = {"skip_bad_images": True, "batch_size": 2}
+    local = add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path / "local", **options)
+    for _ in range(2):  # and from the cache
+        on_ray = add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path / "ray", runner="ray", **options)
+        assert on_ray["image_id"] == local["image_id"] == ["a.png", "b.png", "c.png", "a.png"]
+        np.testing.assert_allclose(np.array(on_ray["image_embeds"]), np.array(local["image_embeds"]), atol=1e-3)
+    assert "1 bad pictures, 1 rows left out" in caplog.text
+
+
+def test_ray_that_is_not_there_is_named(model, image_processor, pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"Ray is not installed: pip install"):
+        add_image_embeds(dataset_of(pictures), model, image_processor, cache_dir=tmp_path, runner="ray")
+
+
+def test_bfloat16_is_near_and_kept_apart(model, image_processor, pictures, tmp_path):
+    embeds = [
+        np.array(
+            add_image_embeds(dataset_of(pictures), model, image_processor, cache_dir=tmp_path, bf16=bf16)[
+                "image_embeds"
+            ],
+            np.float32,
+        )
+        for bf16 in (False, True)
+    ]
+    assert ((embeds[0] * embeds[1]).sum(axis=1) > 0.999).all()
+    assert not np.array_equal(*embeds)
+    assert len(list(tmp_path.glob("image_embeds-*.sqlite"))) == 2
