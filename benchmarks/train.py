@@ -96,6 +96,7 @@ def ours(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[f
     data = tokenize(Dataset.from_list(rows), AutoTokenizer.from_pretrained(args.tokenizer))
     data = data.add_column("image_embeds", list(embeds)).add_column("image_id", [str(i) for i in range(len(rows))])
     rows.clear()
+    del embeds, pixels
     training = ParaCLIPTrainingArguments(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=args.batch, max_steps=args.steps + 1,
         learning_rate=LEARNING_RATE, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=0,
@@ -271,7 +272,7 @@ def measure(way: str, args) -> dict:
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder), tokenizer, args.tiny)
-        n = args.batch * (args.steps + 1)
+        n = max(args.batch * (args.steps + 1), args.rows)
         size = CLIPConfig.from_pretrained(folder).vision_config.image_size
         rows = triples(n, tokenizer, args.triples)
         # past 1,024 there is only ours, on random image embeddings: pictures alone would fill the memory
@@ -290,6 +291,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[64])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument(
+        "--rows", type=int, default=0, help="at least so many triples in memory: to compare batches by it"
+    )
     parser.add_argument("--chunk_tokens", type=int, default=8192, help="--encode_chunk_tokens of ours")
     parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), default="bfloat16",

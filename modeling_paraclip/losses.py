@@ -7,6 +7,8 @@ whole batch, and the mean of the gradients, which is what DDP and FSDP take, is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -76,26 +78,26 @@ class _TiledInfoNCE(torch.autograd.Function):
         ctx.first = len(queries) * _rank()  # the first column of this process's own keys
         own = slice(ctx.first, ctx.first + len(queries))
         keys = _gather(keys)
-        group_ids = None if group_ids is None else _gather(group_ids)
+        groups = () if group_ids is None else (group_ids, *_gather(group_ids).sort())
         row_lse, positives = torch.empty_like(queries[:, 0]), torch.empty_like(queries[:, 0])
         column_lse = torch.full_like(keys[:, 0], float("-inf"))
         for rows in _row_blocks(len(queries), len(keys)):
-            logits = _logits(queries, keys, scale, group_ids, rows, ctx.first)
+            logits = _logits(queries, keys, scale, groups, rows, ctx.first)
             positives[rows] = logits.diagonal(ctx.first + rows.start)
             row_lse[rows] = logits.logsumexp(dim=1)
             column_lse = torch.logaddexp(column_lse, logits.logsumexp(dim=0))
         column_lse = _gather(column_lse[None]).logsumexp(dim=0)
-        ctx.save_for_backward(queries, keys, scale, group_ids, row_lse, column_lse)
+        ctx.save_for_backward(queries, keys, scale, row_lse, column_lse, *groups)
         return ((row_lse + column_lse[own]) / 2 - positives).mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        queries, keys, scale, group_ids, row_lse, column_lse = ctx.saved_tensors
+        queries, keys, scale, row_lse, column_lse, *groups = ctx.saved_tensors
         needs_queries = ctx.needs_input_grad[0] or ctx.needs_input_grad[2]  # pictures are frozen, as is the scale
         grad_queries = torch.empty_like(queries) if needs_queries else None
         grad_keys = torch.zeros_like(keys)
         for rows in _row_blocks(len(queries), len(keys)):
-            logits = _logits(queries, keys, scale, group_ids, rows, ctx.first)
+            logits = _logits(queries, keys, scale, groups, rows, ctx.first)
             grad_logits = (logits - row_lse[rows, None]).exp_()
             grad_logits += logits.sub_(column_lse).exp_()
             grad_logits.diagonal(ctx.first + rows.start).sub_(2)
@@ -109,13 +111,23 @@ class _TiledInfoNCE(torch.autograd.Function):
         return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None
 
 
-def _logits(queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None, rows: slice, first: int) -> Tensor:
-    """The block `rows` of the similarity matrix, -inf where two rows are of one group but on the diagonal."""
+def _logits(queries: Tensor, keys: Tensor, scale: Tensor, groups: Sequence[Tensor], rows: slice, first: int) -> Tensor:
+    """The block `rows` of the similarity matrix, -inf where two rows are of one group but on the diagonal.
+
+    `groups`: none, or the group of each row here, and the groups of all columns sorted, and the columns in that order.
+    """
     logits = (queries[rows] @ keys.T).mul_(scale)
-    if group_ids is not None:
+    if groups:
+        group_ids, ordered, columns = groups
+        own = group_ids[rows]
+        start = torch.searchsorted(ordered, own)
+        size = torch.searchsorted(ordered, own, right=True) - start
+        # for each row the columns of its group, one after the other: few, where a mask would be as large as the block
+        row = torch.arange(len(own), device=own.device).repeat_interleave(size)
+        within = torch.arange(len(row), device=own.device) - (size.cumsum(0) - size).repeat_interleave(size)
         diagonal = logits.diagonal(first + rows.start)
         positives = diagonal.clone()
-        logits.masked_fill_(group_ids[first + rows.start : first + rows.stop, None] == group_ids, float("-inf"))
+        logits[row, columns[start.repeat_interleave(size) + within]] = float("-inf")
         diagonal.copy_(positives)
     return logits
 

@@ -152,8 +152,8 @@ def group_rows(row_keys: np.ndarray) -> np.ndarray:
     return connected_components(edges, directed=False)[1][: len(row_keys)]
 
 
-def _key(value: str | tuple[int, ...]) -> int:
-    return int.from_bytes(blake2b(repr(value).encode(), digest_size=8).digest(), "little", signed=True)
+def _key(image_id: str) -> int:
+    return int.from_bytes(blake2b(repr(image_id).encode(), digest_size=8).digest(), "little", signed=True)
 
 
 @dataclass
@@ -179,8 +179,7 @@ class ParaCLIPCollator:
         chunks, where, padding = pack(distinct, self.chunk_tokens)
         number = dict(zip(distinct, where.tolist()))
         pictures = np.array([_key(row["image_id"]) for row in rows])
-        key = {text: _key(text) for text in distinct}
-        keys = np.array([[key[text] for text in views] for views in texts])
+        keys = np.array([[hash(text) for text in views] for views in texts])  # of integers: the same in all processes
         batch = {  # image_embeds first: the Trainer reads the batch's size from the first entry
             "image_embeds": _stack(rows, "image_embeds"),
             "chunks": chunks,
