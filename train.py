@@ -347,6 +347,8 @@ def main(argv: list[str] | None = None) -> None:
                 args.paraphrase_paraphrase_weight,
             )
         ],
+        distillation_weight=f"{args.distillation_weight:g}" if args.distillation_weight else None,
+        text_temperature=f"{args.text_temperature:g}" if args.text_temperature else None,
         learning_rate=f"{args.learning_rate:g}",
         batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         steps=trainer.state.global_step,

@@ -187,6 +187,8 @@ def test_the_terms_the_paper_lacks(tiny_clip, pairs, tmp_path):
     terms = [first[f"loss_{name}"] for name in ("image_text", "caption_paraphrase", "paraphrase_paraphrase")]
     assert first["loss"] == pytest.approx(sum(terms), abs=1e-3)
     assert next(e for e in reversed(log) if "loss_distillation" in e)["loss_distillation"] > 1e-4
+    card = (tmp_path / "README.md").read_text()
+    assert "in L2 and L3 0.05. Beside them `2 mean(1 - cos(x, x of the base))`." in card
     with pytest.raises(SystemExit):
         run(tiny_clip, pairs, tmp_path, "--text_temperature", "0")
 
