@@ -24,7 +24,6 @@ from peft import PeftModel
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import nn
-from torch.distributed.tensor import DTensor
 from transformers import CLIPModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
@@ -305,7 +304,7 @@ class ParaCLIPTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         for module in model.modules():
             for name, parameter in list(module.named_parameters(recurse=False)):
-                if isinstance(parameter, DTensor):
+                if hasattr(parameter, "full_tensor"):
                     setattr(module, name, nn.Parameter(parameter.full_tensor(), parameter.requires_grad))
         return model
 
