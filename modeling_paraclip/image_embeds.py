@@ -200,7 +200,7 @@ def add_image_embeds(
 
     Args:
         num_workers: see `embed_pictures`; of the local runner only.
-        bf16: run the tower under bfloat16 autocast: faster on most hardware, off by about 0.01 in an angle.
+        bf16: run the tower under bfloat16 autocast. These embeddings are cached apart from those in float32.
         runner: "ray" spreads the pictures over the machines of a Ray cluster.
 
     Raises:

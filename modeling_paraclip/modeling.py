@@ -149,9 +149,7 @@ class _Recomputed(torch.autograd.Function):
         return None, None, *torch.autograd.grad(embeds, ctx.weights, grad, allow_unused=True)
 
 
-def load_clip(
-    model_name_or_path: str | Path, *, vision: bool = True, **hub_kwargs
-) -> tuple[ParaCLIPModel, torch.dtype]:
+def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwargs) -> ParaCLIPModel:
     """Open a CLIP model of a folder or the Hub for training: float32, safetensors only, no remote code.
 
     Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale` (a buffer).
