@@ -1,56 +1,63 @@
 """Fine-tune CLIP's text tower so that rewording a query does not change what it finds.
 
-    python train.py                                  the embedded example: drawn scenes, small base CLIP, no network
+    python train.py
+        the embedded example: drawn scenes, a small base CLIP, no network
 
     python train.py --model_name_or_path openai/clip-vit-base-patch32 --train_file pairs.jsonl --image_dir pictures \
-        --output_dir my-paraclip --num_train_epochs 3                                            your own pictures
+        --output_dir my-paraclip --num_train_epochs 3
+        your own pictures
 
 A line of pairs.jsonl: {"image_id": "cat.jpg", "caption": "...", "paraphrase_1": "...", "paraphrase_2": "..."}
-All arguments of transformers.TrainingArguments work. What is left in --output_dir is a plain CLIPModel with its card.
+What is left in --output_dir is a plain CLIPModel with its card.
+
+In Python the stages can be called one by one: prepare, fit, publish, measure, card, push.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
-import signal
 import sys
-import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import torch
+import datasets
 from datasets import Dataset
 from huggingface_hub import HfApi
 from PIL import Image
-from transformers import AutoProcessor, CLIPModel, EvalPrediction, HfArgumentParser, set_seed
+from transformers import AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
 
+import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
 from eval import report, suite
-from eval.encoders import Encoder, TransformersTowers
+from eval.training import EvaluatingTrainer, Evaluation, check_best_metric, overview, retrieval_metrics
 from modeling_paraclip import (
-    BASE_MODEL_DIR,
+    TEXT_COLUMNS,
     CheckpointError,
+    InputError,
     NotFiniteLoss,
     ParaCLIPCollator,
-    ParaCLIPTrainer,
+    ParaCLIPModel,
     ParaCLIPTrainingArguments,
     add_base_caption_embeds,
     add_image_embeds,
     add_lora,
     load_clip,
-    publish,
+    publish_model,
     tokenize,
 )
-from modeling_paraclip.image_embeds import DEFAULT_CACHE_DIR
+from modeling_paraclip.architectures import token_limit
+from modeling_paraclip.distributed import main_process_first
+from modeling_paraclip.pictures import open_picture, read_file
+from modeling_paraclip.publish import CARD, RESULTS, SHEET, check_output_dir, published_files
+from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
 
 logger = logging.getLogger("train")
 
 # Chosen on the validation split. The embedded base is a tiny model, far from where it should be: it takes steps that
-# would wreck a real CLIP. The two text-text terms are weighed down, as with the paper's 1, 1, 1 image-to-text recall
+# would wreck a real CLIP. The two text-text terms have a lower weight: with the paper's 1, 1, 1 image-to-text recall
 # of the captions falls by 5 points (the texts drift apart where no picture is).
 SCENES_DEFAULTS = {
     "learning_rate": 3e-4,
@@ -63,101 +70,80 @@ SCENES_DEFAULTS = {
     "dataloader_pin_memory": False,
     "logging_steps": 50,
 }
+QUIET = ("httpx", "httpx2", "httpcore2", "datasets", "filelock", "fsspec")  # one line per request, otherwise
 
 
-@dataclass
-class ModelArguments:
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "CLIP to fine-tune: a folder or a Hub id. Default: the embedded base."}
-    )
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
-    use_lora: bool = field(
-        default=False, metadata={"help": "Train low-rank adapters instead of the whole text tower."}
-    )
-    lora_r: int = field(default=16, metadata={"help": "Rank of the adapters."})
-    lora_alpha: int = field(default=32, metadata={"help": "Scale of the adapters: alpha / r."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+# ----------------------------------------------------------------------------------------------------------- arguments
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and the description as it is."""
 
 
-@dataclass
-class DataArguments:
-    train_file: str | None = field(
-        default=None, metadata={"help": "Triples as JSONL, JSON, CSV or Parquet. Default: the embedded scenes."}
-    )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Instead: a dataset's Hub id or folder, with the same columns."}
-    )
-    image_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the pictures; image_id is the file name."}
-    )
-    validation_file: list[str] | None = field(
-        default=None,
-        metadata={"help": "Triples to measure on, one or more files. The gallery is the pictures of all together."},
-    )
-    validation_split_percentage: float = field(
-        default=5,
-        metadata={
-            "help": "Without a validation file or split, measure on the triples of so many percent of the pictures, "
-            "which are then not trained on. 0: train on all and measure nothing."
-        },
-    )
-    skip_bad_images: bool = field(
-        default=False,
-        metadata={"help": "Leave out (and count) rows whose picture cannot be read, instead of stopping."},
-    )
-    runner: Literal["local", "ray"] = field(
-        default="local", metadata={"help": "ray: pictures are embedded on all machines of a Ray cluster, by Ray Data."}
-    )
-    eval_tasks: str | None = field(
-        default=None,
-        metadata={"help": "Tasks of python -m eval, with commas between them, run at each evaluation and in the end."},
-    )
-    eval_data: str | None = field(
-        default=None, metadata={"help": "Folder of the data of --eval_tasks; without it they come from the Hub."}
-    )
-    image_cache_dir: str = field(
-        default=str(DEFAULT_CACHE_DIR), metadata={"help": "Where the pictures' embeddings are kept between runs."}
-    )
-
-
-def parse_args(argv: list[str] | None) -> tuple[ModelArguments, DataArguments, ParaCLIPTrainingArguments]:
+def make_parser() -> HfArgumentParser:
+    """Our arguments first, then those of `transformers`."""
     parser = HfArgumentParser(
-        (ModelArguments, DataArguments, ParaCLIPTrainingArguments),
+        [ModelArguments, DataArguments, ParaCLIPTrainingArguments],
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
+    theirs = {f.name for f in fields(TrainingArguments)} - set(ParaCLIPTrainingArguments.__annotations__)
+    ours = parser.add_argument_group("training")
+    rest = parser.add_argument_group("transformers.TrainingArguments")
+    # argparse has no public way to move an argument to another group
+    for action in [a for a in parser._optionals._group_actions if a.dest != "help"]:
+        parser._optionals._group_actions.remove(action)
+        (rest if action.dest in theirs else ours)._group_actions.append(action)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, ParaCLIPTrainingArguments]:
+    """Parse a command line; what cannot work ends here, in one sentence."""
+    parser = make_parser()
     data, _ = HfArgumentParser(DataArguments, add_help=False).parse_args_into_dataclasses(
         argv, return_remaining_strings=True
     )
-    own_data = data.train_file is not None or data.dataset_name is not None
-    if not own_data:
+    if data.source is None:
         parser.set_defaults(**SCENES_DEFAULTS)
     try:
         model, data, training = parser.parse_args_into_dataclasses(argv)
-    except ValueError as error:
-        parser.error(str(error))
-    if data.train_file is not None and data.dataset_name is not None:
-        parser.error("--train_file and --dataset_name: give one of the two.")
-    if own_data and model.model_name_or_path is None:
-        parser.error("--model_name_or_path: name the CLIP to fine-tune (the embedded one knows only drawn scenes).")
-    if training.per_device_train_batch_size < 2:
-        parser.error("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
-    unknown = [task for task in (data.eval_tasks or "").split(",") if task and task not in suite.TASKS]
-    if unknown:
-        parser.error(f"--eval_tasks {','.join(unknown)}: unknown; known are {', '.join(suite.TASKS)}.")
+        check_args(model, data, training)
+        unknown = [task for task in data.tasks if task not in suite.TASKS]
+        if unknown or (data.eval_tasks is not None and not data.tasks):
+            raise InputError(f"--eval_tasks {data.eval_tasks}: unknown task; known are {', '.join(suite.TASKS)}.")
+    except ValueError as error:  # of our checks, and those of transformers
+        parser.exit(2, f"train.py: {error}\n")  # without 100 lines of usage
     return model, data, training
 
 
+# ------------------------------------------------------------------------------------------------------------- prepare
+@dataclass
+class Prepared:
+    """What training and measuring need.
+
+    Attributes:
+        train: triples with `image_embeds` (and what further terms of the loss need).
+        validation: likewise, what is evaluated on during training, or None.
+        evaluation: what the model is measured on at the end.
+        open_image: `image_id` -> picture, where the measured sets came with pictures.
+        base_measured: how the base does. Only on the main process.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    evaluation: Evaluation
+    open_image: Callable[[str], Image.Image] | None
+    base_measured: list[suite.Measurement] = field(default_factory=list)
+
+
 def load_data(args: DataArguments) -> tuple[Dataset, dict[str, Dataset], list[str]]:
-    """(training triples, evaluation sets by name, names of those measured in the end).
+    """(training triples, evaluation sets by name, names of those measured at the end).
 
     The first evaluation set is the one that is evaluated on during training.
     """
-    if args.train_file is None and args.dataset_name is None:
+    if args.source is None:
         scenes = load_scenes()
         return scenes.pop("train"), scenes, ["test", "test_unseen"]
 
-    train = load_triples(args.train_file or args.dataset_name, image_dir=args.image_dir)
+    train = load_triples(args.source, image_dir=args.image_dir)
     if args.validation_file is not None:
         sets = {Path(file).stem: load_triples(file, image_dir=args.image_dir) for file in args.validation_file}
     elif args.dataset_name is not None and "validation" in split_names(args.dataset_name):
@@ -166,7 +152,7 @@ def load_data(args: DataArguments) -> tuple[Dataset, dict[str, Dataset], list[st
         train, validation = split_by_image_id(train, args.validation_split_percentage)
         sets = {"validation": validation} if len(validation) else {}
     if len(train) < 2:
-        raise ValueError(f"{len(train)} triples are left to train on: a contrastive loss needs at least 2.")
+        raise InputError(f"{len(train)} triples are left to train on: a contrastive loss needs at least 2.")
     for name, dataset in sets.items():
         shared = set(train["image_id"]) & set(dataset["image_id"])
         if shared:
@@ -174,211 +160,252 @@ def load_data(args: DataArguments) -> tuple[Dataset, dict[str, Dataset], list[st
     return train, sets, list(sets)
 
 
-def retrieval_metrics(dataset: Dataset):
-    """`compute_metrics` for the Trainer: the retrieval metrics of the rewordings, averaged over x' and x''."""
-    image_ids, gallery_embeds = suite.gallery_of({"": dataset})
-    index = {image_id: i for i, image_id in enumerate(image_ids)}
-    picture_of_text = np.array([index[image_id] for image_id in dataset["image_id"]])
+def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> Prepared:
+    """Read the data, embed the pictures, measure the base: each once per machine, whatever the number of processes.
 
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        text_embeds = prediction.predictions / np.linalg.norm(prediction.predictions, axis=-1, keepdims=True)
-        collected = defaultdict(list)
-        for (_, column, metric), values in suite.measure_retrieval(
-            text_embeds, gallery_embeds, picture_of_text
-        ).items():
-            if column != "caption":
-                collected[metric].append(values.mean())
-        return {metric: float(np.mean(means)) for metric, means in collected.items()}
+    Raises:
+        InputError: data or model cannot be used; the message says what to do.
+    """
+    with main_process_first(args):
+        if args.process_index == 0:
+            check_output_dir(
+                args.output_dir, overwrite=args.overwrite_output_dir, resume=bool(args.resume_from_checkpoint)
+            )
+        train, sets, measured = load_data(data_args)
+        open_image = picture_opener([sets[name] for name in measured])
+        has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
+        base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
+        processor = load_processor(model_args)
+        train, *embedded = (embed(data, base, processor, data_args, args) for data in (train, *sets.values()))
+        sets = dict(zip(sets, embedded))
+        validation = next(iter(sets.values()), None)
+        if validation is not None:
+            check_best_metric(args, validation, data_args.tasks)
+        elif args.eval_strategy != "no":
+            raise InputError("--eval_strategy: there is nothing to evaluate on; give --validation_file.")
+        evaluation = Evaluation(
+            {name: sets[name] for name in measured},
+            processor,
+            data_args.tasks,
+            data_args.eval_data,
+            data_args.image_cache_dir,
+        )
+        measured_base = evaluation.measure("base", base) if args.process_index == 0 else []
+    return Prepared(train, validation, evaluation, open_image, measured_base)
 
-    return compute
+
+def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments):
+    """Add what the loss needs of the frozen base: vectors of the pictures and, for distillation, of the captions."""
+    dataset = add_image_embeds(
+        dataset,
+        base,
+        processor.image_processor,
+        cache_dir=data_args.image_cache_dir,
+        skip_bad_images=data_args.skip_bad_images,
+        bf16=args.bf16,
+        runner=data_args.runner,
+    )
+    if args.distillation_weight:
+        dataset = add_base_caption_embeds(dataset, base, processor.tokenizer, cache_dir=data_args.image_cache_dir)
+    return dataset
 
 
-class EvaluatingTrainer(ParaCLIPTrainer):
-    """Adds the figures of `run_tasks(model)` to each evaluation, as `eval_DATASET_METRIC`."""
+def load_base(model_args: ModelArguments, vision: bool = False) -> ParaCLIPModel:
+    """The model to fine-tune, with its vision tower where pictures have to be embedded."""
+    return load_clip(model_args.base, vision=vision, revision=model_args.model_revision)
 
-    run_tasks = None
 
-    def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        metrics = super().evaluate(*args, **kwargs)
-        if self.run_tasks is not None:
-            found = {
-                f"eval_{m.dataset}_{m.metric}".replace(" ", "_"): round(m.value, 6)
-                for m in self.run_tasks("evaluated", self.clip)
-            }
-            self.log(found)
-            metrics |= found
-        return metrics
+def load_processor(model_args: ModelArguments):
+    """The base's tokenizer and image processor."""
+    try:
+        return AutoProcessor.from_pretrained(model_args.base, revision=model_args.model_revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model_args.base} has no tokenizer or image processor that can be read: {error}") from error
+
+
+def picture_opener(sets: list[Dataset]) -> Callable[[str], Image.Image] | None:
+    """`image_id` -> picture, decoded when asked for. None where a set has no pictures, only their embeddings."""
+    if not all("image" in dataset.column_names for dataset in sets):
+        return None
+    plain = [dataset.select_columns("image").cast_column("image", datasets.Image(decode=False)) for dataset in sets]
+    where = {image_id: (n, row) for n, d in enumerate(sets) for row, image_id in enumerate(d["image_id"])}
+
+    def opened(image_id: str) -> Image.Image:
+        n, row = where[image_id]
+        found = plain[n][row]["image"]
+        return open_picture(found["bytes"] or read_file(found["path"]))
+
+    return opened
+
+
+# ----------------------------------------------------------------------------------------------------------------- fit
+def fit(
+    prepared: Prepared, model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments
+) -> EvaluatingTrainer:
+    """Train. The trainer's `whole_model()` is the result, unless `stopped_by` says that a signal stopped it.
+
+    Raises:
+        InputError, CheckpointError, NotFiniteLoss: see `ParaCLIPTrainer`.
+    """
+    set_seed(args.seed)  # adapters start the same in all processes, whatever each of them did so far
+    # the pictures are vectors now: the vision tower leaves memory, unless tasks have pictures of their own
+    clip = load_base(model_args, vision=bool(data_args.tasks))
+    clip.loss = args.make_loss()
+    tokenizer, validation = prepared.evaluation.processor.tokenizer, prepared.validation
+    limit = token_limit(clip, tokenizer)
+    trainer = EvaluatingTrainer(
+        model=add_lora(clip, **model_args.lora) if model_args.lora else clip,
+        args=args,
+        train_dataset=tokenize(prepared.train, tokenizer, limit),
+        eval_dataset=tokenize(validation, tokenizer, limit) if validation is not None else None,
+        data_collator=ParaCLIPCollator(args.encode_chunk_tokens),
+        compute_metrics=retrieval_metrics(validation) if validation is not None else None,
+        run={
+            "base": model_args.base,
+            "revision": model_args.model_revision,
+            "lora": model_args.lora,
+            "data": content_hash(prepared.train),
+        },
+    )
+    trainer.evaluation = prepared.evaluation
+    if trainer.is_world_process_zero():
+        print(overview(trainer, prepared.train), flush=True)
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    if not trainer.stopped_by:
+        trainer.save_state()
+    return trainer
+
+
+def content_hash(dataset: Dataset) -> str:
+    """Hash of the triples, in their order."""
+    digest = hashlib.sha256()
+    for column in ("image_id", *TEXT_COLUMNS):
+        for value in dataset[column]:
+            digest.update(value.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------- publish, measure, card, push
+def publish(trainer: EvaluatingTrainer, model: CLIPModel, model_args: ModelArguments) -> None:
+    """Write the plain CLIPModel, which opens with `from_pretrained`, and a card that has no results yet."""
+    publish_model(model, model_args.base, trainer.args.output_dir, revision=model_args.model_revision)
+
+
+def measure(trainer: EvaluatingTrainer, prepared: Prepared) -> list[suite.Measurement]:
+    """The figures of the published model, written to `results.json` with the base's. Prints the comparison."""
+    evaluation, output_dir = prepared.evaluation, Path(trainer.args.output_dir)
+    if not (evaluation.sets or evaluation.tasks):
+        return []
+    # opened and computed with as the base was, so that only the training makes a difference
+    tuned = load_clip(output_dir, vision=bool(evaluation.tasks)).to(trainer.args.device)
+    tuned_measured = evaluation.measure("tuned", tuned)
+    report.write_results(output_dir / RESULTS, prepared.base_measured + tuned_measured)
+    comparisons = report.compare(prepared.base_measured, tuned_measured)
+    tasks = {m.dataset for m in tuned_measured if m.task in evaluation.tasks}
+    print("\n" + report.table([row for row in comparisons if row.is_headline or row.dataset in tasks]))
+    return tuned_measured
+
+
+def draw(trainer: EvaluatingTrainer, prepared: Prepared, model_args: ModelArguments) -> None:
+    """Draw what two wordings find before and after, to look at. That it cannot be drawn ends no run."""
+    evaluation, output_dir = prepared.evaluation, Path(trainer.args.output_dir)
+    if not evaluation.sets or prepared.open_image is None:
+        return
+    queries, tokenizer = next(iter(evaluation.sets.values())), evaluation.processor.tokenizer
+    models = {"base": load_base(model_args), "tuned": load_clip(output_dir, vision=False)}
+    texts = {
+        name: suite.embed_triples(model.to(trainer.args.device), tokenizer, queries) for name, model in models.items()
+    }
+    try:
+        report.draw_rankings(output_dir / SHEET, prepared.open_image, queries, evaluation.gallery, texts)
+    except (OSError, ValueError) as error:  # e.g. a picture that was moved in the meantime
+        logger.warning("%s was not drawn: %s", SHEET, error)
+
+
+def card(
+    trainer: EvaluatingTrainer,
+    prepared: Prepared,
+    tuned_measured: list[suite.Measurement],
+    model_args: ModelArguments,
+    data_args: DataArguments,
+) -> None:
+    """Write the model card. It names what came from this machine by file name, never by path."""
+    output_dir = Path(trainer.args.output_dir)
+    embedded = model_args.model_name_or_path is None
+    is_local = Path(model_args.base).exists()
+    repo_id = trainer.args.hub_model_id or output_dir.name
+    base_name = "the embedded base CLIP of ParaCLIP, trained on drawn scenes"
+    source = Path(data_args.source or "")
+    report.write_card(
+        output_dir / CARD,
+        model_name=repo_id.split("/")[-1],
+        base_model=None if is_local else model_args.base,
+        license="apache-2.0" if embedded else None,
+        tuned=tuned_measured,
+        comparisons=report.compare(prepared.base_measured, tuned_measured) if tuned_measured else [],
+        repo_id=repo_id,
+        base_name=base_name if embedded else f"`{Path(model_args.base).name if is_local else model_args.base}`",
+        training_data=(source.name if source.exists() else str(source))
+        if data_args.source
+        else "the embedded `scenes` (drawn pictures)",
+        num_train=f"{len(prepared.train):,}",
+        gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
+        **report.training_facts(trainer, model_args.lora_r if model_args.use_lora else None),
+    )
+
+
+def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
+    """Upload what this run published, and nothing else that may be in the folder. Returns the address."""
+    args = trainer.args
+    api = HfApi(token=args.hub_token)
+    repo = api.create_repo(
+        args.hub_model_id or Path(args.output_dir).resolve().name, private=args.hub_private_repo, exist_ok=True
+    )
+    pictures = data_args.publish_pictures or data_args.source is None
+    commit = api.upload_folder(
+        repo_id=repo.repo_id,
+        folder_path=args.output_dir,
+        revision=args.hub_revision,
+        commit_message="ParaCLIP",
+        allow_patterns=published_files(args.output_dir, pictures=pictures),
+    )
+    return str(commit)
+
+
+def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
+    """All stages. Returns the exit status: 0, or 128 + the number of the signal that stopped the training."""
+    prepared = prepare(model_args, data_args, args)
+    trainer = fit(prepared, model_args, data_args, args)
+    if trainer.stopped_by:
+        logger.warning("stopped at step %d; go on with --resume_from_checkpoint last", trainer.state.global_step)
+        return 128 + trainer.stopped_by
+    model = trainer.whole_model()
+    if not trainer.is_world_process_zero():
+        return 0
+    publish(trainer, model, model_args)
+    card(trainer, prepared, [], model_args, data_args)
+    card(trainer, prepared, measure(trainer, prepared), model_args, data_args)
+    draw(trainer, prepared, model_args)
+    if args.push_to_hub:
+        print(f"pushed to {push(trainer, data_args)}")
+    print(f"{args.output_dir} is ready after {trainer.seconds:.0f} s: CLIPModel.from_pretrained({args.output_dir!r})")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> None:
-    model_args, data_args, args = parse_args(argv)
+    """The command line: what a user can cause ends in one sentence."""
+    arguments = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for noisy in ("httpx", "datasets", "filelock"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    set_seed(args.seed)
-    output_dir, start = Path(args.output_dir), time.perf_counter()
-    base_name = model_args.model_name_or_path or str(BASE_MODEL_DIR)
-    hub = {"revision": model_args.model_revision}
-
-    try:  # what the user gave: one sentence instead of a traceback
-        train, raw_sets, measured_names = load_data(data_args)
-        has_pictures = any("image_embeds" not in data.column_names for data in (train, *raw_sets.values()))
-        base = load_clip(base_name, vision=has_pictures or bool(data_args.eval_tasks), **hub).to(args.device)
-        processor = AutoProcessor.from_pretrained(base_name, **hub)
-        with args.main_process_first(desc="embedding pictures"):
-
-            def embed(dataset: Dataset) -> Dataset:
-                return add_image_embeds(
-                    dataset,
-                    base,
-                    processor.image_processor,
-                    cache_dir=data_args.image_cache_dir,
-                    skip_bad_images=data_args.skip_bad_images,
-                    bf16=args.bf16,
-                    runner=data_args.runner,
-                )
-
-            train = embed(train)
-            sets = {name: embed(dataset) for name, dataset in raw_sets.items()}
-    except (ValueError, OSError) as error:
-        sys.exit(f"train.py: {error}")
-    if not sets and args.eval_strategy != "no":
-        sys.exit("train.py: --eval_strategy: there is nothing to evaluate on; give --validation_file.")
-    validation = next(iter(sets.values()), None)
-    measured_sets = {name: sets[name] for name in measured_names}
-    base_measured = suite.evaluate_model("base", base, processor.tokenizer, measured_sets) if measured_sets else []
-
-    def run_tasks(name: str, model: CLIPModel) -> list[suite.Measurement]:
-        towers = TransformersTowers(model, processor.tokenizer, processor.image_processor)
-        encoder = Encoder(name, towers, cache_dir=data_args.image_cache_dir, keep_texts=False)
-        return suite.evaluate(encoder, data_args.eval_tasks.split(","), data_args.eval_data)[0]
-
-    if data_args.eval_tasks:
-        try:
-            base_measured += run_tasks("base", base)
-        except (ValueError, OSError) as error:
-            sys.exit(f"train.py: {error}")
-    if args.distillation_weight:
-        train = add_base_caption_embeds(train, base, processor.tokenizer)
-        if validation is not None:
-            validation = add_base_caption_embeds(validation, base, processor.tokenizer)
-    # the pictures are vectors now: the vision tower leaves memory, unless tasks have pictures of their own
-    del base
-    model = load_clip(base_name, vision=bool(data_args.eval_tasks), **hub)
-    model.loss = args.make_loss()
-    trainer = EvaluatingTrainer(
-        model=add_lora(model, model_args.lora_r, model_args.lora_alpha, model_args.lora_dropout)
-        if model_args.use_lora
-        else model,
-        args=args,
-        train_dataset=tokenize(train, processor.tokenizer),
-        eval_dataset=tokenize(validation, processor.tokenizer) if validation is not None else None,
-        data_collator=ParaCLIPCollator(args.encode_chunk_tokens),
-        compute_metrics=retrieval_metrics(validation) if validation is not None else None,
-        processing_class=processor,
-    )
-    if data_args.eval_tasks:
-        trainer.run_tasks = run_tasks
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    except (NotFiniteLoss, CheckpointError) as error:
+        status = run(*arguments)
+    except (InputError, dataset_builder.InputError, CheckpointError, NotFiniteLoss) as error:
         sys.exit(f"train.py: {error}")
-    if trainer.terminated:
-        logger.warning("stopped at step %d; go on with --resume_from_checkpoint last", trainer.state.global_step)
-        sys.exit(128 + signal.SIGTERM)
-    trainer.save_state()
-    trained = trainer.whole_model()
-    if not trainer.is_world_process_zero():
-        return
-
-    # from here on only what users download: the plain CLIPModel, as from_pretrained opens it
-    tuned = publish(trained, processor, output_dir, base_name, **hub).to(args.device)
-    tuned_measured = suite.evaluate_model("tuned", tuned, processor.tokenizer, measured_sets) if measured_sets else []
-    if data_args.eval_tasks:
-        tuned_measured += run_tasks("tuned", tuned)
-    comparisons = report.compare(base_measured, tuned_measured)
-    if comparisons:
-        report.write_results(output_dir / "results.json", base_measured + tuned_measured)
-        if measured_sets and all("image" in dataset.column_names for dataset in raw_sets.values()):
-            base = load_clip(base_name, **hub)
-            image_ids, gallery_embeds = suite.gallery_of(measured_sets)
-            queries = next(iter(measured_sets.values()))
-            open_picture = picture_opener(raw_sets)
-            with torch.inference_mode():
-                texts = {
-                    name: suite.embed_triples(m.to(args.device), processor.tokenizer, queries)[:, :2]
-                    for name, m in (("base", base), ("tuned", tuned))
-                }
-            report.write_ranking_sheet(
-                output_dir / "rankings.png",
-                list(zip(queries["caption"], queries["paraphrase_1"])),
-                np.array([image_ids.index(image_id) for image_id in queries["image_id"]]),
-                {name: (embeds, gallery_embeds) for name, embeds in texts.items()},
-                lambda i: open_picture(image_ids[i]),
-            )
-        own_tasks = {m.dataset for m in base_measured if data_args.eval_tasks and m.task in data_args.eval_tasks}
-        shown = [row for row in comparisons if row.is_headline or row.dataset in own_tasks]
-        print("\n" + report.table(shown))
-    seconds = time.perf_counter() - start
-    embedded = model_args.model_name_or_path is None
-    on_hub = not embedded and not Path(base_name).exists()
-    repo_id = getattr(trainer, "hub_model_id", None) or output_dir.name
-    report.write_card(
-        output_dir / "README.md",
-        Path(__file__).parent / "model_card.md",
-        model_name=repo_id.split("/")[-1],
-        base_model=base_name if on_hub else None,
-        license="apache-2.0" if embedded else None,
-        tuned=tuned_measured,
-        comparisons=comparisons,
-        repo_id=repo_id,
-        base_name="the embedded base CLIP of ParaCLIP, trained on drawn scenes" if embedded else f"`{base_name}`",
-        lora=f", by LoRA of rank {model_args.lora_r} (merged here; the adapter is in `adapter/`)"
-        if model_args.use_lora
-        else "",
-        training_data=data_args.train_file or data_args.dataset_name or "the embedded `scenes` (drawn pictures)",
-        num_train=f"{len(train):,}",
-        gallery_size=f"{len(suite.gallery_of(measured_sets)[0]):,}" if measured_sets else None,
-        weights=[
-            f"{weight:g}"
-            for weight in (
-                args.image_text_weight,
-                args.caption_paraphrase_weight,
-                args.paraphrase_paraphrase_weight,
-            )
-        ],
-        distillation_weight=f"{args.distillation_weight:g}" if args.distillation_weight else None,
-        text_temperature=f"{args.text_temperature:g}" if args.text_temperature else None,
-        learning_rate=f"{args.learning_rate:g}",
-        batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-        steps=trainer.state.global_step,
-        seed=args.seed,
-        seconds=round(seconds),
-    )
-    if args.push_to_hub:
-        url = HfApi(token=args.hub_token).upload_folder(
-            repo_id=repo_id,
-            folder_path=output_dir,
-            revision=args.hub_revision,
-            commit_message="ParaCLIP",
-            # checkpoints hold the optimizer's pickles; nobody downloads those
-            ignore_patterns=["checkpoint-*/**", "runs/**", "*.bin", "*.pt", "*.pth"],
-        )
-        print(f"pushed to {url}")
-    print(f"{output_dir} is ready after {seconds:.0f} s: CLIPModel.from_pretrained({str(output_dir)!r})")
-
-
-def picture_opener(sets: dict[str, Dataset]):
-    """A function from `image_id` to the picture, decoded when asked for."""
-    where = {
-        image_id: (name, row) for name, dataset in sets.items() for row, image_id in enumerate(dataset["image_id"])
-    }
-
-    def open_picture(image_id: str) -> Image.Image:
-        name, row = where[image_id]
-        return sets[name][row]["image"].convert("RGB")
-
-    return open_picture
+    except KeyboardInterrupt:
+        sys.exit("\ntrain.py: stopped. Embeddings and checkpoints are kept; rerun with --resume_from_checkpoint last.")
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataset_builder import ParaCLIPParaphrases
 
 
 def peak_mib() -> float:
-    """Of this process alone (Linux); what `resource` tells is no less than its parent's."""
+    """Of this process alone (Linux); what `resource` reports is never less than its parent's."""
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 
 
@@ -44,7 +44,9 @@ def main() -> None:
             for i in range(args.rows):
                 text = f"a brown dog number {i} runs along the beach"
                 row = {"index": i, "image_id": f"{i // 2}.jpg", "caption": text}
-                file.write(json.dumps({**row, "paraphrase_1": f"{text} again", "paraphrase_2": f"{text} anew"}) + "\n")
+                file.write(
+                    json.dumps({**row, "paraphrase_1": f"{text} again", "paraphrase_2": f"{text} once more"}) + "\n"
+                )
         datasets.Dataset.from_json(str(jsonl), cache_dir=f"{folder}/json").to_parquet(parquet)
         for config, path in (("jsonl", jsonl), ("parquet", parquet)):
             ours, theirs = multiprocessing.Pipe()

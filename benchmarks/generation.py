@@ -3,9 +3,9 @@
 The peer is what people write otherwise: a loop that sends the same two calls for one caption after another through the
 same official client. Both talk to the same endpoint double, which runs in a process of its own.
 
-1. 200 ms latency: captions a second at --concurrency 64, as a ratio to the sequential loop
-2. no latency: requests a second, the client's own ceiling, beside the bare client without journal or filters
-3. peak memory at two sizes of corpus, by rule (no endpoint, so that millions are affordable)
+1. 200 ms latency: captions per second at --concurrency 64, as a ratio to the sequential loop
+2. no latency: requests per second, the client's own ceiling, next to the bare client without journal or filters
+3. peak memory at three sizes of corpus, by rule (no endpoint, so that millions are affordable)
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def rows(n: int):
 
 
 def concurrent(url: str, n: int, concurrency: int) -> float:
-    """Captions a second of the job."""
+    """Captions per second of the job."""
 
     async def job():
         generator = OpenAIGenerator("m", url, concurrency=concurrency)
@@ -76,14 +76,14 @@ def concurrent(url: str, n: int, concurrency: int) -> float:
 
 
 def sequential(url: str, n: int) -> float:
-    """Captions a second of the loop."""
+    """Captions per second of the loop."""
 
     async def job():
         generator = OpenAIGenerator("m", url)
         start = time.perf_counter()
         for _, _, caption in rows(n):
-            first = (await generator.generate(PROMPT_1.replace("{}", caption), caption)).text
-            await generator.generate(PROMPT_2.replace("{}", first), first)
+            first = (await generator.generate(PROMPT_1.replace("{}", caption), caption, 1)).text
+            await generator.generate(PROMPT_2.replace("{}", first), first, 2)
         seconds = time.perf_counter() - start
         await generator.close()
         return n / seconds
@@ -92,7 +92,7 @@ def sequential(url: str, n: int) -> float:
 
 
 def bare_client(url: str, n: int, concurrency: int) -> float:
-    """Requests a second of the official client alone."""
+    """Requests per second of the official client alone."""
 
     async def job():
         generator = OpenAIGenerator("m", url, concurrency=concurrency)
@@ -100,7 +100,7 @@ def bare_client(url: str, n: int, concurrency: int) -> float:
 
         async def work():
             for prompt in prompts:
-                await generator.generate(prompt, "")
+                await generator.generate(prompt, "", 1)
 
         start = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(concurrency)))
@@ -112,7 +112,7 @@ def bare_client(url: str, n: int, concurrency: int) -> float:
 
 
 def memory(n: int) -> tuple[float, float]:
-    """(peak MiB of the process, rows a second) of `n` captions by rule."""
+    """(peak MiB of the process, rows per second) of `n` captions by rule."""
     with tempfile.TemporaryDirectory() as folder:
         captions = Path(folder) / "captions.txt"
         with open(captions, "w") as file:
@@ -128,7 +128,7 @@ def memory(n: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--memory_sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
     repeats = 1 if args.quick else 3

@@ -1,11 +1,11 @@
-"""AO@10 and JS@10 of many query pairs against a large gallery: `eval.ranking` beside two plain ways.
+"""AO@10 and JS@10 of many query pairs against a large gallery: `eval.ranking` and two plain ways.
 
     python benchmarks/overlap.py                        5,000 pairs, 1,000,000 vectors of 512 dimensions
     python benchmarks/overlap.py --pairs 50 --gallery 20000
 
 topk: the full rows of scores in slices of 250 queries, `torch.topk`. loop: a Python loop, `argsort` and sets, on
-`--loop_pairs` pairs only, its time multiplied (and said so). Each in a process of its own; memory is the peak beyond
-the inputs. The floor is the matrix products alone at the machine's measured rate.
+`--loop_pairs` pairs only, and its time multiplied (the output says so). Each way runs in its own process; memory is
+the peak beyond the inputs. The floor is the time of the matrix products alone at the machine's measured rate.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ K = 10
 
 
 def ours(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    """(AO@10, JS@10) by `eval.ranking`, in tiles."""
     ranked = rank(a, gallery, K), rank(b, gallery, K)
     return average_overlap(*ranked, K).mean(), jaccard_similarity(*ranked, K).mean()
 
 
 def topk(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    """(AO@10, JS@10) by full rows of scores."""
     transposed, ranked = torch.from_numpy(gallery).T, []
     for queries in (a, b):
         slices = torch.from_numpy(queries).split(250)
@@ -43,6 +45,7 @@ def topk(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, floa
 
 
 def loop(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, float]:
+    """(AO@10, JS@10) in plain Python."""
     overlaps, jaccards = [], []
     for x, y in zip(a, b):
         first, second = (np.argsort(-(gallery @ query), kind="stable") for query in (x, y))
@@ -53,6 +56,7 @@ def loop(a: np.ndarray, b: np.ndarray, gallery: np.ndarray) -> tuple[float, floa
 
 
 def run(name: str, pairs: int, gallery_size: int, dim: int) -> dict:
+    """Seconds, memory and figures of one way."""
     rng = np.random.default_rng(0)
     gallery = rng.standard_normal((gallery_size, dim), dtype=np.float32)
     # without a temporary as large as the gallery, which would hide the peak that is measured
@@ -69,6 +73,7 @@ def run(name: str, pairs: int, gallery_size: int, dim: int) -> dict:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--gallery", type=int, default=1_000_000)

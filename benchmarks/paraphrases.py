@@ -2,8 +2,9 @@
 
     python benchmarks/paraphrases.py --captions captions.jsonl --limit 200 --generator rules [--similarity_model DIR]
 
-Takes the arguments of `python -m dataset_builder paraphrase` (but --output). Prints 30 triples for reading, the share
-rejected by reason, the share of content words that x' and x'' do not share with x, and their mean cosine similarity.
+Takes the arguments of `python -m dataset_builder paraphrase`, except --output. Prints the share of rows rejected by
+reason, 30 triples to read, the share of content words that x' and x'' do not share with x, and their mean cosine
+similarity to x.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args = cli.parser().parse_args(["paraphrase", "--output", folder, *arguments])
         encoder, args.similarity_model = args.similarity_model, None  # measured, not filtered by
-        cli.run_paraphrase(args)
+        cli.paraphrase(args)
         rows = list(corpus.triples(folder))
     for row in random.Random(0).sample(rows, min(30, len(rows))):
         print(f"x    {row['caption']}\nx'   {row['paraphrase_1']}\nx''  {row['paraphrase_2']}\n")

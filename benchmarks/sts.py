@@ -3,8 +3,8 @@
     pip install mteb sentence-transformers
     python benchmarks/sts.py --model DIR_OR_ID --data DIR
 
-Both get STS12, STS13 and STS-B test from the same local files (mteb's own download is replaced by them), encode every
-text and score. Each in a process of its own, in alternation; medians. Model loading is not counted.
+Both read STS12, STS13 and STS-B test from the same local files (in place of mteb's own download), encode every text
+and score. Each runs in its own process, in turn; medians are printed. Loading the model is not counted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ NAMES = {"STS12": "STS12", "STS13": "STS13", "STS-B": "STSBenchmark"}
 
 
 def ours(model: str, data: Path) -> dict:
+    """Seconds and figures of this suite."""
     sys.path.insert(0, str(ROOT))
     from eval import suite
     from eval.encoders import load_encoder
@@ -40,6 +41,7 @@ def ours(model: str, data: Path) -> dict:
 
 
 def theirs(model: str, data: Path) -> dict:
+    """Seconds and figures of `mteb`."""
     sys.path.insert(0, str(ROOT))
     import datasets
     import mteb
@@ -70,6 +72,7 @@ def theirs(model: str, data: Path) -> dict:
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)

@@ -1,26 +1,27 @@
-"""Fine-tuning a CLIP text tower with the three-term loss: this project beside the usual ways, in one table.
+"""Fine-tuning a CLIP text tower with the three-term loss: this project and the usual ways, in one table.
 
     python benchmarks/train.py                                    ViT-B/32, batch 64, 3 steps: about 5 minutes
     python benchmarks/train.py --triples pairs.jsonl --tokenizer openai/clip-vit-base-patch32         on real captions
     python benchmarks/train.py --tiny --batch 16 --steps 2        a smoke test: seconds
-    python benchmarks/train.py --only ours --batch 256 4096       time and memory by batch
+    python benchmarks/train.py --only ours --batch 256 4096       time and memory by batch size
 
-Random weights; the same triples for all, by default of random words in captions' lengths (which share hardly any
-beginning: the worst case for ours); as many optimiser steps for each, in a process of its own. The first step is not
-counted. Ways:
+All ways train the same random weights on the same triples, with the same number of optimiser steps, each in a process
+of its own. By default the triples are random words in texts as long as captions; they share hardly any beginning,
+which is the worst case for ours. The first step is not counted. The ways:
 
-    ours        this project: ParaCLIPTrainer, image embeddings made once (before the clock), bfloat16
+    ours        this project: ParaCLIPTrainer, image embeddings computed once (before the clock starts), bfloat16
     ours-fp32   the same in float32
-    hf          as transformers' run_clip.py: texts padded to 77, pictures encoded at every step, float32
-    hf-tuned    the same, padded to the longest, bfloat16
-    st          sentence-transformers' MultipleNegativesRankingLoss on the text tower, bfloat16: its encoding, our
-                terms
+    hf          like transformers' run_clip.py: texts padded to 77, pictures encoded at every step, float32
+    hf-tuned    the same, padded to the longest text, bfloat16
+    st          sentence-transformers' MultipleNegativesRankingLoss on the text tower, bfloat16: its encoding with our
+                terms of the loss
     st-cached   the same with CachedMultipleNegativesRankingLoss
     open-clip   open_clip's model with its image tower locked (--lock-image), bfloat16; not with --tiny
 
-Memory is the process's peak. The floor is the time of the matrix products that the distinct beginnings of the texts
-need (6 operations a weight and token, without attention), at the rate of the machine's own matrix product in that
-precision. `similarities` is the time of the products of the loss alone (24 batch^2 dim operations), in float32.
+Memory is the peak of the process. The floor is the time of the matrix products that the distinct beginnings of the
+texts need (6 operations per weight and token, without attention), at the rate that the machine reaches for a matrix
+product in that precision. `similarities` is the time of the products of the loss alone (24 batch^2 dim operations), in
+float32.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +44,22 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from datasets import Dataset
 
-from modeling_paraclip import BASE_MODEL_DIR, ParaCLIPCollator, ParaCLIPTrainer, ParaCLIPTrainingArguments, load_clip
-from modeling_paraclip.trainer import TEXT_COLUMNS, tokenize
+from modeling_paraclip import (
+    BASE_MODEL_DIR,
+    TEXT_COLUMNS,
+    ParaCLIPCollator,
+    ParaCLIPTrainer,
+    ParaCLIPTrainingArguments,
+    load_clip,
+    tokenize,
+)
 
 WAYS = ("ours", "ours-fp32", "hf", "hf-tuned", "st", "st-cached", "open-clip")
 LEARNING_RATE = 1e-5
 
 
 def write_model(folder: Path, tokenizer, tiny: bool) -> None:
-    """ViT-B/32's shapes (the defaults of `CLIPConfig`), or the embedded model's, with random weights."""
+    """Write a model with random weights, shaped like ViT-B/32 (the defaults of `CLIPConfig`) or the embedded one."""
     torch.manual_seed(0)
     config = CLIPConfig.from_pretrained(BASE_MODEL_DIR) if tiny else CLIPConfig()
     config.text_config.eos_token_id = tokenizer.eos_token_id
@@ -59,8 +68,8 @@ def write_model(folder: Path, tokenizer, tiny: bool) -> None:
 
 
 def triples(n: int, tokenizer, file: str | None = None) -> list[dict]:
-    """`n` of a JSONL file, over and over if it has fewer; or random words in texts of 5 to 40 tokens, 14 in the mean,
-    which is what Flickr8k's captions have with CLIP's tokenizer."""
+    """Return `n` triples of a JSONL file, repeated if it has fewer; or random words in texts of 5 to 40 tokens, 14 on
+    average, as Flickr8k's captions have with CLIP's tokenizer."""
     rng = np.random.default_rng(0)
     if file:
         rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
@@ -75,7 +84,7 @@ def triples(n: int, tokenizer, file: str | None = None) -> list[dict]:
 
 
 def three_terms(images, x, x1, x2, scale):
-    """The loss, as one writes it."""
+    """The loss, as one would write it by hand."""
     total = 0
     for a, b in ((images, x2), (x, x1), (x1, x2)):
         logits = F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T * scale
@@ -114,9 +123,9 @@ def ours(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[f
     needed = []
     for step in range(1, args.steps + 1):
         chunks = collator(list(data.select(range(step * args.batch, (step + 1) * args.batch))))["chunks"]
-        nodes = sum(int(chunk["node_of_token"].max()) + 1 for chunk in chunks)  # without those that only fill up
+        nodes = sum(int(chunk["node_of_token"].max()) + 1 for chunk in chunks)  # without the filling
         texts = sum(len(chunk["end_nodes"]) for chunk in chunks)
-        # in the last layer only the last token of a text needs more than its key and its value
+        # in the last layer, only the last token of a text needs more than its key and value
         last = 2 * config.hidden_size**2 * nodes + (layer - 2 * config.hidden_size**2) * texts
         needed.append(6 * ((config.num_hidden_layers - 1) * layer * nodes + last))
     more = {
@@ -127,16 +136,16 @@ def ours(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[f
 
 
 class _Timed(ParaCLIPTrainer):
-    """Notes when each step ends."""
+    """Records when each step ends."""
 
     def log(self, logs, *args, **kwargs):
-        if "loss" in logs:  # a step's, not the summary of the run
+        if "loss" in logs:  # of a step, not the summary of the run
             self.ends = [*getattr(self, "ends", []), time.perf_counter()]
         super().log(logs, *args, **kwargs)
 
 
 def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[float], list[float], dict]:
-    """A plain loop; `way` decides how a batch is encoded."""
+    """Run a plain loop; `way` decides how a batch is encoded."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = CLIPModel.from_pretrained(folder).to(device)
     model.requires_grad_(False)
@@ -162,13 +171,13 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
             if way.startswith("st"):
                 loss = loss_of(columns, embeds[part])
             elif way == "open-clip":
-                texts = tokenizer(sum(columns, []), return_tensors="pt", truncation=True, **padding)["input_ids"]
+                texts = tokenizer(list(chain(*columns)), return_tensors="pt", truncation=True, **padding)["input_ids"]
                 views = model.encode_text(texts.to(device)).split(args.batch)
                 loss = three_terms(model.encode_image(pixels[part].to(device)), *views, scale)
             else:
                 with torch.no_grad():
                     images = model.get_image_features(pixels[part].to(device)).pooler_output
-                texts = tokenizer(sum(columns, []), return_tensors="pt", truncation=True, **padding).to(device)
+                texts = tokenizer(list(chain(*columns)), return_tensors="pt", truncation=True, **padding).to(device)
                 views = model.get_text_features(**texts).pooler_output.split(args.batch)
                 loss = three_terms(images, *views, scale)
         loss.backward()
@@ -180,7 +189,7 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
 
 
 def _open_clip(model: CLIPModel):
-    """The same weights in open_clip's ViT-B/32, its image tower locked as by --lock-image."""
+    """Put the same weights into open_clip's ViT-B/32, with its image tower locked, as --lock-image does."""
     import open_clip
 
     theirs = open_clip.create_model("ViT-B-32-quickgelu")
@@ -211,7 +220,7 @@ def _open_clip(model: CLIPModel):
 
 
 def _sentence_transformers(way: str, model: CLIPModel, tokenizer, scale, args):
-    """Their batching, encoding and gradient cache around our three terms."""
+    """Put their batching, encoding and gradient cache around our three terms."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import losses
 
@@ -250,7 +259,7 @@ def _sentence_transformers(way: str, model: CLIPModel, tokenizer, scale, args):
 
 
 def matrix_rate(dtype: torch.dtype) -> float:
-    """Operations a second of the machine's matrix product at the text tower's own shapes; best of 20."""
+    """Operations per second of this machine's matrix product, in the text tower's own shapes; best of 20."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = torch.randn(8192, 512, device=device, dtype=dtype), torch.randn(512, 2048, device=device, dtype=dtype)
     best = float("inf")
@@ -272,10 +281,10 @@ def measure(way: str, args) -> dict:
         n = max(args.batch * (args.steps + 1), args.rows)
         size = CLIPConfig.from_pretrained(folder).vision_config.image_size
         rows = triples(n, tokenizer, args.triples)
-        # past 1,024 there is only ours, on random image embeddings: pictures alone would fill the memory
+        # beyond 1,024 only ours is measured, on random image embeddings: pictures alone would fill the memory
         pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0)) if n <= 1024 else None
         if pixels is None and not way.startswith("ours"):
-            raise ValueError(f"{n} triples in all: only ours goes beyond 1,024")
+            raise ValueError(f"{n} triples in total: only ours is measured beyond 1,024")
         run = ours if way.startswith("ours") else by_hand
         seconds, losses, more = run(way, Path(folder), rows, pixels, args)
     single = way in ("hf", "ours-fp32") or args.precision == "float32"
@@ -289,16 +298,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument(
-        "--rows", type=int, default=0, help="at least so many triples in memory: to compare batches by it"
+        "--rows", type=int, default=0, help="keep at least this many triples in memory, so that batch sizes compare"
     )
-    parser.add_argument("--chunk_tokens", type=int, default=8192, help="--encode_chunk_tokens of ours")
+    parser.add_argument("--chunk_tokens", type=int, default=8192, help="--encode_chunk_tokens for ours")
     parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), default="bfloat16",
-        help="of all but hf and ours-fp32: float32 is faster on CPUs without bfloat16 tiles (AMX)",
+        help="of all ways but hf and ours-fp32; float32 is faster on CPUs without bfloat16 tiles (AMX)",
     )  # fmt: skip
-    parser.add_argument("--triples", help="JSONL of real triples; give the --tokenizer of a CLIP with it")
+    parser.add_argument("--triples", help="JSONL file of real triples; also give the --tokenizer of a CLIP")
     parser.add_argument("--tokenizer", default=str(BASE_MODEL_DIR), help="folder or Hub id; default: the embedded one")
-    parser.add_argument("--torch_compile", action="store_true", help="of ours")
+    parser.add_argument("--torch_compile", action="store_true", help="compile the layers of ours")
     parser.add_argument("--tiny", action="store_true", help="the embedded model instead of ViT-B/32")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

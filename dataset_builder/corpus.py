@@ -10,15 +10,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
 from tqdm.auto import tqdm
 
-from .builder import TEXT_COLUMNS, is_in_validation
+from .errors import InputError
 from .filters import REASONS
 from .journal import done_rows, journals, latest_recipe, read
+from .triples import TEXT_COLUMNS, is_in_validation
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("image_id", *TEXT_COLUMNS, "generator", "model")])
 BATCH = 10_000
@@ -30,8 +32,8 @@ def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[d
 
     The same caption of the same picture comes once; how often it came again is added to `counts["duplicate"]`.
     """
-    parsed = functools.cache(json.loads)  # a corpus has few recipes, and one on every row
-    seen: set[int] = set()  # 64-bit hashes: about 60 bytes a row, whatever the texts' length
+    parsed = functools.cache(json.loads)  # a corpus has few recipes, and each row names one
+    seen: set[int] = set()  # 64-bit hashes: about 60 bytes per row, however long the texts are
     for path in journals(corpus_dir):
         for idx, image_id, caption, paraphrase_1, paraphrase_2, recipe in done_rows(path):
             key = hash((image_id, " ".join(caption.casefold().split())))
@@ -55,7 +57,7 @@ def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[d
 def export(corpus_dir: str | Path, output: str | Path, file_format: str) -> int:
     """Write the finished rows to `output`, whole or not at all. Returns how many.
 
-    `jsonl` is the authors' schema; `parquet` has how each row was made beside it.
+    `jsonl` has the authors' columns; `parquet` also says which generator and model wrote each row.
     """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +88,10 @@ def _write_parquet(rows: Iterable[dict], path: Path) -> int:
 
 
 def statistics(corpus_dir: str | Path) -> dict:
-    """`rows` by status, `reasons` of what is missing, `answers` and tokens paid for, and the latest `recipe`."""
-    rows, reasons, answers = Counter(), Counter(), Counter()
+    """Count `rows` by status, `reasons` why rows are missing, `answers` and tokens; and give the latest `recipe`."""
+    rows: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     for path in journals(corpus_dir):
         db = read(path)
         rows.update(dict(db.execute("SELECT status, COUNT(*) FROM rows GROUP BY status")))
@@ -118,12 +122,15 @@ def publish(
 
     A picture's rows are all in `train` or all in `validation`, by a stable hash of `image_id`. Other configs of the
     repository stay as they are.
+
+    Raises:
+        InputError: there is no corpus, or no finished row in it.
     """
     api = HfApi()
     api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / config_name
-        data.mkdir()
+        files = Path(folder) / config_name
+        files.mkdir()
         duplicates: Counter = Counter()
         sizes = {}
         for split in ("train", "validation"):
@@ -132,17 +139,20 @@ def publish(
                 for row in triples(corpus_dir, duplicates if split == "train" else None)
                 if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
             )
-            path = data / f"{split}-00000-of-00001.parquet"
+            path = files / f"{split}-00000-of-00001.parquet"
             sizes[split] = _write_parquet(tqdm(rows, unit="row", desc=split), path)
             if sizes[split] == 0:
                 path.unlink()
         if not any(sizes.values()):
-            raise ValueError(f"{corpus_dir}: no finished row to publish; see `python -m dataset_builder stats`.")
+            raise InputError(
+                f"{corpus_dir}: no finished row to publish. See `python -m dataset_builder stats {corpus_dir}`."
+            )
         examples = [row for _, row in zip(range(5), triples(corpus_dir))]
         info = statistics(corpus_dir)
         info["reasons"] |= {"export: duplicate": duplicates["duplicate"]} if duplicates else {}
         card = dataset_card(repo_id, info, sizes, examples, license=license, config_name=config_name)
-        card.data.configs = _other_configs(api, repo_id, config_name) + card.data.configs
+        data: Any = card.data
+        data.configs = _other_configs(api, repo_id, config_name) + data.configs
         card.save(Path(folder) / "README.md")
         commit = api.upload_folder(
             repo_id=repo_id,

@@ -4,6 +4,8 @@ Three checks: `check_caption` (is this text worth a call?), `clean_answer` (what
 and `check_paraphrase` (does it still mean the same, in other words?). Each raises `Rejected` with one of `REASONS`.
 """
 
+# ruff: noqa: RUF001 (typographic quotation marks are what models write)
+
 from __future__ import annotations
 
 import functools
@@ -14,31 +16,31 @@ from dataclasses import dataclass
 
 REASONS = {
     # of a caption
-    "unreadable row": "not a text, or a line of the input that cannot be parsed",
+    "unreadable row": "not a text, or a line that cannot be parsed",
     "too few words": "fewer than the paper's 2 words",
     "too many words": "more than the paper's 15 words",
     "duplicate": "the same caption of the same picture came before",
     # of a caption and of an answer
-    "control characters": "control characters, or bytes that are no UTF-8",
+    "control characters": "control characters, or bytes that are not UTF-8",
     "markup": "HTML, Markdown, a link or a placeholder",
     # of an answer
-    "truncated": "cut by max_tokens, or an unclosed quotation or thought",
+    "truncated": "cut off by max_tokens, or a quotation or thought that is not closed",
     "empty": "nothing was answered",
     "refused": "the model, or its provider's content filter, declined",
     "echoed prompt": "repeats the instruction",
     "several answers": "several lines or alternatives, or an explanation",
     "other language": "not in the language of the text",
     # of a paraphrase
-    "unchanged": "equal to the text but for case, punctuation and articles",
+    "unchanged": "the same as the text except for case, punctuation and articles",
     "length": "more than `max_length_ratio` times shorter or longer than the text",
-    "numbers": "other numbers than the text's",
+    "numbers": "numbers that differ from the text's",
     "negation": "a negation appeared or disappeared",
     "meaning": "less similar to the text than `min_similarity`",
     "copy": "more similar to the text than `max_similarity`",
 }
 
 
-class Rejected(Exception):
+class Rejected(Exception):  # noqa: N818 (an outcome, not a bug)
     """A text is left out; `reason` is a key of `REASONS`."""
 
     def __init__(self, reason: str):
@@ -48,13 +50,13 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """The thresholds of the filters; they are part of a corpus' recipe."""
+    """The thresholds of the filters; they are part of a corpus's recipe."""
 
     min_words: int = 2
     max_words: int = 15
     max_length_ratio: float = 3.0  # in characters, either way
-    min_similarity: float = -1.0  # cosine by the encoder of --similarity_model; below: another meaning
-    max_similarity: float = 1.0  # above: a mere copy
+    min_similarity: float = -1.0  # cosine of the encoder --similarity_model; a lower one is another meaning
+    max_similarity: float = 1.0  # a higher one is a mere copy
 
 
 # ------------------------------------------------------------------------------------------------------- captions
@@ -66,7 +68,7 @@ _MARKUP = re.compile(
 
 
 def check_caption(caption: object, limits: Limits) -> str:
-    """The caption with its white space in order. Raises Rejected."""
+    """Return the caption with single spaces. Raises Rejected."""
     if not isinstance(caption, str):
         raise Rejected("unreadable row")
     text = " ".join(unicodedata.normalize("NFC", caption).split())
@@ -115,9 +117,9 @@ _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "`": "`",
 
 
 def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -> str:
-    """What a language model answered, without quotes, preamble, bullet or thoughts. Raises Rejected.
+    """Return what a language model answered, without quotes, preamble, bullet or thoughts. Raises Rejected.
 
-    Only what is certain is removed: an answer with several candidates is rejected, never guessed at.
+    Only what is certain is removed: an answer with several candidates is rejected, and never guessed at.
 
     Args:
         answer: the message's content.
@@ -138,7 +140,8 @@ def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -
     if _REFUSAL.match(text):
         raise Rejected("refused")
     preamble = _PREAMBLE.match(text)
-    if preamble and not _PREAMBLE.match(source).group():  # the text itself may begin so
+    own = _PREAMBLE.match(source)  # the text itself may begin so
+    if preamble and not (own and own.group()):
         text = text[preamble.end() :].strip()
     lines = [line.strip() for line in text.splitlines() if line.strip(" \t-_*=")]
     if not lines:
@@ -160,7 +163,7 @@ def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -
 
 
 def _unquoted(text: str, source: str) -> str:
-    """Quotes or emphasis round the whole text removed; one that never closes means that something is lost."""
+    """The text without quotes or emphasis around all of it; one that never closes means that something is lost."""
     for opening, closing in _QUOTES.items():
         if text.startswith(opening) and not source.startswith(opening):
             body, end = text[len(opening) :], ""
@@ -181,10 +184,10 @@ def _identifier():
 
 
 def is_other_language(text: str, source: str) -> bool:
-    """Whether `text` is surely not in the language of `source`: another script, or so by its words (py3langid).
+    """Whether `text` is surely not in the language of `source`, by its script or by its words (py3langid).
 
-    A few words tell little, and names tell wrong, so it takes 4 words and a probability of 0.7 to say so: of 2,786
-    English captions and paraphrases of Flickr8k none is taken for another language then.
+    A few words say little, and names mislead, so it takes 4 words and a probability of 0.7: of 2,786 English captions
+    and paraphrases of Flickr8k none is then taken for another language.
     """
     if _latin_share(source) > 0.8 and _latin_share(text) < 0.8:
         return True
@@ -214,7 +217,7 @@ _NEGATION = re.compile(
 
 
 def check_paraphrase(paraphrase: str, source: str, limits: Limits) -> None:
-    """Raises Rejected where the wording did not change, or the length, the numbers or a negation changed."""
+    """Raise Rejected if the wording did not change, or if the length, the numbers or a negation changed."""
     if _bare(paraphrase) == _bare(source):
         raise Rejected("unchanged")
     if not 1 / limits.max_length_ratio <= len(paraphrase) / len(source) <= limits.max_length_ratio:
@@ -226,7 +229,7 @@ def check_paraphrase(paraphrase: str, source: str, limits: Limits) -> None:
 
 
 def check_similarity(similarity: float, limits: Limits) -> None:
-    """Raises Rejected where the cosine of two sentence embeddings is outside of the limits."""
+    """Raise Rejected if the cosine of two sentence embeddings is outside the limits."""
     if not similarity >= limits.min_similarity:  # catches NaN
         raise Rejected("meaning")
     if similarity > limits.max_similarity:
@@ -238,7 +241,7 @@ def _bare(text: str) -> list[str]:
 
 
 def numbers(text: str) -> Counter[str]:
-    """The numbers a text states, digits and words alike. One is left out: "one" and "a" are hardly ever a count."""
+    """Count the numbers in a text, digits and words alike. One is left out: "one" and "a" are hardly ever a count."""
     found = re.findall(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?|[a-z]+", text.lower())
     values = [_NUMBER_WORDS.get(token, token if token[0].isdigit() else None) for token in found]
     return Counter(value for value in values if value is not None and value != "1")

@@ -2,7 +2,7 @@
 
 Two things are kept apart. `answers` are what the generator said, by the hash of the exact request: paid for once,
 whatever becomes of them. `rows` are the captions with their outcome under a recipe (prompts, model, sampling,
-filters): made again from the answers, without a call, when the recipe changes.
+filters). They are made again from the answers, without a call, when the recipe changes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
+
+from .errors import InputError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -65,10 +67,18 @@ def storable(text: str) -> str:
 
 
 class Journal:
-    """`Journal(path)`; one process writes to it at a time (a second is refused).
+    """A journal that is being written, by one process at a time.
 
     `add_answer` and `add_row` return futures of the running event loop that are done when the write is on the disk.
-    One thread writes, all that has come together in one transaction, so that durability costs one fsync a group.
+    One thread writes. It puts everything that is waiting into one transaction, so that durability costs one fsync per
+    group.
+
+    Args:
+        path: the file; made if it is not there.
+        recipe: everything but the captions that decides what becomes of the rows.
+
+    Raises:
+        InputError: another process is writing to it.
     """
 
     def __init__(self, path: str | Path, recipe: dict):
@@ -80,7 +90,7 @@ class Journal:
         try:
             self._lock.execute("BEGIN EXCLUSIVE")  # held until close, and freed by the system if we are killed
         except sqlite3.OperationalError as error:
-            raise ValueError(f"{self.path} is being written by another process; wait for it or stop it.") from error
+            raise InputError(f"{self.path} is being written by another process. Wait for it or stop it.") from error
         self._db.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing either
         self._db.executescript(SCHEMA)
         text = json.dumps(recipe, sort_keys=True)
@@ -93,6 +103,7 @@ class Journal:
         self._thread.start()
 
     def answer(self, key: bytes) -> Answer | None:
+        """The answer that was kept for a request, if there is one."""
         found = self._reader.execute(
             "SELECT text, finish_reason, tokens_in, tokens_out FROM answers WHERE key = ?", (key,)
         ).fetchone()
@@ -108,9 +119,11 @@ class Journal:
         return {values[0]: Row(*values) for values in found}
 
     def add_answer(self, key: bytes, answer: Answer) -> asyncio.Future:
+        """Keep an answer under its request."""
         return self._put("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", (key, *astuple(answer)))
 
     def add_row(self, row: Row) -> asyncio.Future:
+        """Keep what became of a row."""
         idx, *rest = astuple(row)
         return self._put("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (idx, self.recipe_id, *rest))
 
@@ -141,7 +154,7 @@ class Journal:
                 with self._db:
                     for statement, values, _, _ in group:
                         self._db.execute(statement, values)
-            except Exception as caught:  # a full disk as a rule; whatever it is, whoever waits has to know
+            except Exception as caught:  # usually a full disk; whatever it is, whoever waits has to know
                 error = OSError(f"{self.path}: {caught}")
             for loop in {item[2] for item in group}:
                 futures = [item[3] for item in group if item[2] is loop]
@@ -163,14 +176,17 @@ def _settle(futures: list[asyncio.Future], error: Exception | None) -> None:
 
 # ------------------------------------------------------------------------------------------------ reading a corpus
 def journals(corpus_dir: str | Path) -> list[Path]:
-    """The journals of a corpus: one, or one a partition."""
+    """The journals of a corpus: one, or one per partition. Raises InputError without any."""
     found = sorted(Path(corpus_dir).glob("journal*.sqlite"))
     if not found:
-        raise ValueError(f"{corpus_dir}: no corpus here (no journal*.sqlite).")
+        raise InputError(
+            f"{corpus_dir}: no corpus here (no journal*.sqlite). Name the folder that `paraphrase --output` wrote."
+        )
     return found
 
 
 def read(path: Path) -> sqlite3.Connection:
+    """Open a journal for reading only."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 

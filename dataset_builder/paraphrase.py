@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
-from tqdm.auto import tqdm
-
+from .errors import InputError
 from .filters import Limits, Rejected, check_caption, check_paraphrase, check_similarity, clean_answer
-from .generators import CallFailed, Fatal
+from .generators import CallFailed, Fatal, Generator
 from .journal import Answer, Journal, Row, request_key, storable
+from .sources import Source
 
-logger = logging.getLogger(__name__)
-
-# The authors' prompts and sampling (paper, appendix).
+# The authors' prompts (paper, appendix).
 PROMPT_1 = 'Paraphrase the given caption "{}" concisely while preserving the meaning.'
 PROMPT_2 = 'Paraphrase the given text "{}" concisely while preserving the meaning and avoiding use of existing words.'
-SAMPLING = {"temperature": 1.0, "top_p": 0.1, "max_tokens": 512}
 
 BLOCK = 1000  # rows looked up at once
-Source = tuple[int, str, object]  # idx, image_id, caption (anything but a good string is rejected, not lost)
 
 
 @dataclass
 class Progress:
     """Counts of a run: rows by outcome, calls, tokens."""
 
-    outcomes: Counter = field(default_factory=Counter)  # "done", "rejected", "failed", "known" -> rows
-    reasons: Counter = field(default_factory=Counter)  # "step 1: refused" -> rows
+    outcomes: Counter[str] = field(default_factory=Counter)  # "done", "rejected", "failed", "known" -> rows
+    reasons: Counter[str] = field(default_factory=Counter)  # "step 1: refused" -> rows
     calls: int = 0
     in_flight: int = 0
     tokens_in: int = 0
@@ -42,16 +37,17 @@ class Paraphraser:
     """Runs both steps over rows, `concurrency` calls in flight at a time.
 
     Args:
-        generator: see `generators/__init__.py`.
+        generator: what writes the answers.
         journal: where answers and rows are kept.
         prompts: two templates with one `{}` each.
         limits: thresholds of the filters.
+        concurrency: how many calls are in flight at most.
         similarity: (list of texts, list of texts) -> cosines, or None for no filter by meaning.
     """
 
     def __init__(
         self,
-        generator,
+        generator: Generator,
         journal: Journal,
         *,
         prompts: tuple[str, str] = (PROMPT_1, PROMPT_2),
@@ -77,7 +73,7 @@ class Paraphraser:
 
         Raises:
             Fatal: the endpoint can never answer, or does not; what had come in is in the journal.
-            ValueError: a row of `source` is another one than when the corpus was started.
+            InputError: a row of `source` differs from the one that the corpus was started with.
         """
         # While a row's answer is being written to the disk its slot is free, so more rows than slots are under way.
         todo: asyncio.Queue = asyncio.Queue(maxsize=2 * self.concurrency)
@@ -104,7 +100,7 @@ class Paraphraser:
             await asyncio.gather(*pending, return_exceptions=True)
         return self.progress
 
-    async def _unsettled(self, source: Iterable[Source]):
+    async def _unsettled(self, source: Iterable[Source]) -> AsyncIterator[Source]:
         rows = iter(source)
         while block := await asyncio.to_thread(lambda: list(itertools.islice(rows, BLOCK))):
             settled = self.journal.settled(block[0][0], block[-1][0])
@@ -113,8 +109,8 @@ class Paraphraser:
                 if known is None:
                     yield idx, image_id, caption
                 elif (known.image_id, known.caption) != (storable(image_id), storable(str(caption))):
-                    raise ValueError(
-                        f"row {idx} is {caption!r}, but this corpus was started with {known.caption!r} there: the "
+                    raise InputError(
+                        f"Row {idx + 1} is {caption!r}, but this corpus was started with {known.caption!r} there: the "
                         "captions changed. Give the old ones, or another --output."
                     )
                 else:
@@ -125,28 +121,28 @@ class Paraphraser:
         stage, status, reason = "caption", "done", None
         try:
             text = check_caption(caption, self.limits)
-            for prompt in self.prompts:
-                stage = f"step {len(paraphrases) + 1}"
-                text = await self._step(prompt, text)
+            for step, prompt in enumerate(self.prompts, start=1):
+                stage = f"step {step}"
+                text = await self._step(prompt, text, step)
                 paraphrases.append(text)
         except Rejected as error:
             status, reason = "rejected", f"{stage}: {error.reason}"
         except CallFailed as error:
             status, reason = "failed", f"{stage}: {error}"
             self._failed_in_a_row += 1
-        paraphrases += [None] * (2 - len(paraphrases))
-        await self.journal.add_row(Row(idx, image_id, str(caption), *paraphrases, status, reason))
+        first, second = (*paraphrases, None, None)[:2]
+        await self.journal.add_row(Row(idx, image_id, str(caption), first, second, status, reason))
         self.progress.outcomes[status] += 1
         if reason:
             self.progress.reasons[reason] += 1
         if self._failed_in_a_row > 4 * self.concurrency:
             raise Fatal(
-                f"{self._failed_in_a_row} calls failed one after another, the last by {reason!r}: is the endpoint "
-                "there? What was answered is kept; mend it and give the same command again."
+                f"{self._failed_in_a_row} calls failed one after another, the last with {reason!r}: is the endpoint "
+                "there? What was answered is kept. Fix it and give the same command again."
             )
 
-    async def _step(self, prompt: str, text: str) -> str:
-        answer = await self._answer(prompt.replace("{}", text, 1), text)
+    async def _step(self, prompt: str, text: str, step: int) -> str:
+        answer = await self._answer(prompt.replace("{}", text, 1), text, step)
         paraphrase = clean_answer(answer.text, text, answer.finish_reason)
         check_paraphrase(paraphrase, text, self.limits)
         if self.similarity is not None:
@@ -154,22 +150,22 @@ class Paraphraser:
             check_similarity(cosine, self.limits)
         return paraphrase
 
-    async def _answer(self, prompt: str, text: str) -> Answer:
+    async def _answer(self, prompt: str, text: str, step: int) -> Answer:
         """From the journal, from a call under way for the same request, or from a new call."""
         key = request_key(prompt, self.generator.identity)
         if key not in self._pending:
             if (known := self.journal.answer(key)) is not None:
                 return known
-            self._pending[key] = asyncio.create_task(self._call(key, prompt, text))
+            self._pending[key] = asyncio.create_task(self._call(key, prompt, text, step))
         # shielded: one of several that wait may be cancelled without the others
         return await asyncio.shield(self._pending[key])
 
-    async def _call(self, key: bytes, prompt: str, text: str) -> Answer:
+    async def _call(self, key: bytes, prompt: str, text: str, step: int) -> Answer:
         try:
             async with self._slots:
                 self.progress.in_flight += 1
                 try:
-                    answer = await self.generator.generate(prompt, text)
+                    answer = await self.generator.generate(prompt, text, step)
                 finally:
                     self.progress.in_flight -= 1
             await self.journal.add_answer(key, answer)
@@ -180,35 +176,3 @@ class Paraphraser:
             return answer
         finally:
             del self._pending[key]
-
-
-def progress_bar(paraphraser: Paraphraser, total: int | None, price: Callable[[Progress], float | None]):
-    """A `show` for `Paraphraser.run`: rows a second, time left, calls in flight, retried, rejected, tokens, cost."""
-    bar = tqdm(total=total, unit="row", desc="Paraphrasing", smoothing=0.05)
-
-    def show(progress: Progress) -> None:
-        count = sum(progress.outcomes.values())
-        if count - bar.n < 1:
-            return
-        bar.update(count - bar.n)
-        postfix = {
-            "in flight": progress.in_flight,
-            "retried": paraphraser.generator.retried,
-            "rejected": progress.outcomes["rejected"],
-            "failed": progress.outcomes["failed"],
-        }
-        tokens = progress.tokens_in + progress.tokens_out
-        made = count - progress.outcomes["known"]
-        if tokens and made:
-            rest = f" of about {tokens + tokens / made * (total - count):,.0f}" if total else ""
-            postfix["tokens"] = f"{tokens:,}{rest}"
-        if (cost := price(progress)) is not None:
-            postfix["cost"] = f"{cost:.2f}"
-        bar.set_postfix(postfix, refresh=False)
-
-    return bar, show
-
-
-def partition(source: Iterator[Source], index: int, count: int) -> Iterator[Source]:
-    """Every `count`-th row, from `index` on: what one of `count` machines does."""
-    return itertools.islice(source, index, None, count)

@@ -1,42 +1,44 @@
-"""The same job on many machines: Ray Data gives each partition to a worker, which keeps a journal of its own.
+"""The same job on many machines: Ray Data gives each part to a worker, which keeps a journal of its own.
 
-A partition is every n-th row of the captions, so it has the same rows in every run with the same `--partitions`.
-Captions and corpus lie on a file system that all machines see. A partition that dies is run again by Ray, and goes on
-where it was.
+A part is every n-th row of the captions, so it has the same rows in every run with the same `--partitions`. Captions
+and corpus lie on a file system that all machines see. Ray runs a part that dies again, and it goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-from pathlib import Path
 
-from .paraphrase import partition
+from .errors import InputError
+from .job import Job, run
 
 MARK = "partitions.txt"
 
 
-def run_on_ray(args: argparse.Namespace) -> None:
-    """Run `args` (of `paraphrase`) in `args.partitions` parts. Raises ValueError if it was begun in another number."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else it writes a token to the home folder
-    import ray
+def run_on_ray(job: Job, partitions: int) -> None:
+    """Run the job in `partitions` parts.
 
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-    mark = output / MARK
-    if mark.exists() and int(mark.read_text()) != args.partitions:
-        raise ValueError(f"{output} was begun with --partitions {mark.read_text()}: give the same number again.")
-    mark.write_text(str(args.partitions))
+    Raises:
+        InputError: Ray is not installed, or the corpus was begun with another number of parts.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else it writes a token to the home folder
+    try:
+        import ray.data
+    except ImportError as error:
+        raise InputError("--runner ray needs the package ray: pip install 'paraclip[ray]'") from error
+
+    if partitions < 1:
+        raise InputError("--partitions: at least 1.")
+    job.output.mkdir(parents=True, exist_ok=True)
+    mark = job.output / MARK
+    if mark.exists() and mark.read_text() != str(partitions):
+        raise InputError(f"{job.output} was begun with --partitions {mark.read_text()}: give the same number again.")
+    mark.write_text(str(partitions))
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = 0
-    parts = ray.data.range(args.partitions, override_num_blocks=args.partitions)
-    parts.map(_run_partition, fn_kwargs={"args": args}, num_cpus=1).materialize()
+    parts = ray.data.range(partitions, override_num_blocks=partitions)
+    parts.map(_run_part, fn_kwargs={"job": job, "partitions": partitions}, num_cpus=1).materialize()
 
 
-def _run_partition(row: dict, args: argparse.Namespace) -> dict:
-    from .__main__ import paraphrase, rows_of
-
+def _run_part(row: dict, job: Job, partitions: int) -> dict:
     index = int(row["id"])
-    name = f"journal-{index:05d}-of-{args.partitions:05d}.sqlite"
-    progress = paraphrase(args, partition(rows_of(args), index, args.partitions), name)
-    return {"id": index, "rows": sum(progress.outcomes.values())}
+    return {"id": index, "rows": run(job, (index, partitions)).outcomes.total()}

@@ -1,18 +1,27 @@
-"""The optional filter by meaning: how near are two texts for a sentence encoder?"""
+"""The optional filter by meaning: how close are two texts to a sentence encoder?"""
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
+
+from .errors import InputError
 
 
 class SentenceSimilarity:
-    """Cosine similarity of mean-pooled embeddings, as the sentence-transformers family of encoders is used."""
+    """Cosine similarity of mean-pooled embeddings, as encoders of the sentence-transformers family are used.
+
+    Raises:
+        InputError: the model cannot be opened.
+    """
 
     def __init__(self, model: str):
-        self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._model = AutoModel.from_pretrained(model, use_safetensors=True).eval()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(model)
+            self._model = AutoModel.from_pretrained(model, use_safetensors=True).eval()
+        except (OSError, ValueError) as error:
+            raise InputError(f"--similarity_model {model} cannot be opened: {error}") from error
 
     @torch.inference_mode()
     def __call__(self, texts: list[str], others: list[str]) -> list[float]:
@@ -20,5 +29,5 @@ class SentenceSimilarity:
         inputs = self._tokenizer([*texts, *others], padding=True, truncation=True, return_tensors="pt")
         states = self._model(**inputs).last_hidden_state
         mask = inputs["attention_mask"][..., None]
-        embeds = F.normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
+        embeds = normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=-1)
         return (embeds[: len(texts)] * embeds[len(texts) :]).sum(dim=1).tolist()

@@ -1,0 +1,1 @@
+"""Measure CLIP models: `evaluate` metrics, tasks, and what people read of them."""

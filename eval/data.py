@@ -1,24 +1,29 @@
-"""Evaluation data: local files, or the Hub at pinned revisions; checked row by row, errors name file and row."""
+"""Evaluation data: local files, or the Hub at pinned revisions. Each row is checked; an error names file and line."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
+from datasets.exceptions import DatasetsError
+from huggingface_hub.errors import HTTPError  # that of httpx or httpx2, whichever huggingface_hub uses
+
+from modeling_paraclip.errors import InputError
 
 
-class MissingData(ValueError):
-    """A task's data is not there: `--tasks all` lists the task as not run."""
+class MissingData(InputError):  # noqa: N818 (it names what happened)
+    """A task's data are not there. With `--tasks all` the task is listed as not run."""
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set of the Hub at one revision; `columns` maps the names used here to those there."""
+    """A data set of the Hub at one revision; `columns` maps the names used here to those used there."""
 
     repo: str
     revision: str
@@ -38,13 +43,13 @@ def rows_of(
     """The rows of a local file (`.tsv`, `.jsonl` or a `.json` list) or, where `file` is None, of `source`.
 
     Args:
-        texts, numbers, lists: columns that every row must have: text that is not empty, a finite number (a float in
-            what is returned), a list of texts that is not empty.
-        optional: columns that are kept where they are, as they are.
+        texts, numbers, lists: columns that every row must have: text that is not empty, a finite number (returned as
+            a float), a list of texts that is not empty.
+        optional: columns that are kept unchecked where a row has them.
 
     Raises:
-        MissingData: no such file, or nothing is known of it on the Hub, or the Hub cannot be reached.
-        ValueError: wrong encoding, a missing column, a row that does not hold what it must.
+        MissingData: there is no such file, or no Hub data set is known, or the Hub cannot be reached.
+        InputError: wrong encoding, a missing column, or a row with a wrong value.
     """
     if file is None:
         if source is None:
@@ -53,117 +58,160 @@ def rows_of(
     if not file.is_file():
         raise MissingData(f"{file} is not there")
     read = {".tsv": _tsv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}[file.suffix]
-    try:
-        return _checked(read(file), file, texts, numbers, lists, optional)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8: {error}. Convert it.") from error
+    return _checked(read(file), file, texts, numbers, lists, optional)
 
 
 def read_tsv(file: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
-    """`rows_of` of a tab-separated file; `numbers` are among `columns`."""
+    """`rows_of` for a tab-separated file; `numbers` are among `columns`."""
     return rows_of(file, None, tuple(column for column in columns if column not in numbers), numbers)
 
 
+def read_json(file: Path) -> Any:
+    """What a JSON file holds. InputError, naming the line, where it is not JSON."""
+    text = _text_of(file)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}, line {error.lineno}: is not JSON: {error.msg}.") from error
+
+
+def _text_of(file: Path) -> str:
+    """Without byte order mark, with `\\n` at line ends."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{file} is not UTF-8: line {line} has other bytes. Convert it.") from error
+    if not text.strip():
+        raise InputError(f"{file} is empty.")
+    return text
+
+
 def _tsv_rows(file: Path) -> Iterable[tuple[str, dict]]:
-    with open(file, encoding="utf-8-sig", newline="") as opened:
-        lines = csv.reader(opened, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = next(lines, [])
-        if len(header) == 1 and ("," in header[0] or ";" in header[0]):
-            raise ValueError(f"{file}: the header is {header[0]!r}. It looks comma-separated; tabs are needed.")
-        repeated = {name for name in header if header.count(name) > 1}
-        if repeated:
-            raise ValueError(f"{file}: the column {repeated.pop()} is there twice.")
-        yield "header", dict.fromkeys(header)
-        for number, values in enumerate(lines, start=2):
-            if len(values) != len(header):
-                raise ValueError(f"{file}, line {number}: {len(values)} fields, but the header has {len(header)}.")
-            yield f"line {number}", dict(zip(header, values))
+    header, *lines = (line.split("\t") if line else [] for line in _text_of(file).rstrip("\n").split("\n"))
+    for name, separator in (("comma", ","), ("semicolon", ";")):
+        if len(header) == 1 and separator in header[0]:
+            raise InputError(
+                f"{file}, line 1: the header is {header[0]!r}. It looks {name}-separated; tabs are needed."
+            )
+    repeated = [name for name in header if header.count(name) > 1]
+    if repeated:
+        raise InputError(f"{file}, line 1: the column {repeated[0]} is there twice.")
+    yield "header", dict.fromkeys(header)
+    for number, values in enumerate(lines, start=2):
+        if len(values) != len(header):
+            raise InputError(f"{file}, line {number}: {len(values)} fields, but the header has {len(header)}.")
+        yield f"line {number}", dict(zip(header, values))
 
 
 def _jsonl_rows(file: Path) -> Iterable[tuple[str, dict]]:
-    with open(file, encoding="utf-8") as opened:
-        for number, line in enumerate(opened, start=1):
+    for number, line in enumerate(_text_of(file).split("\n"), start=1):
+        if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{file}, line {number}: is not JSON: {error}") from error
+                raise InputError(f"{file}, line {number}: is not JSON: {error.msg}.") from error
 
 
 def _json_rows(file: Path) -> Iterable[tuple[str, dict]]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}: is not JSON: {error}") from error
+    rows = read_json(file)
     if not isinstance(rows, list):
-        raise ValueError(f"{file}: a list of rows is needed, found is {type(rows).__name__}.")
-    return [(f"row {i}", row) for i, row in enumerate(rows)]
+        raise InputError(f"{file}: a list of rows is needed, not {type(rows).__name__}.")
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def hub_labels(source: HubSource, column: str) -> list[str]:
+    """The names of the classes of a label column of a Hub data set. `column` is the name used here."""
+    with _loading(source):
+        builder = datasets.load_dataset_builder(source.repo, source.name, revision=source.revision)
+    return builder.info.features[source.columns[column]].names
+
+
+@contextmanager
+def _loading(source: HubSource) -> Iterator[None]:
+    try:
+        yield
+    # not found, gated, offline, no space left (OSError); no such configuration or split (ValueError); a data set that
+    # is still a script (RuntimeError)
+    except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise MissingData(f"{source.repo} cannot be loaded from the Hub: {error}") from error
 
 
 def _hub_rows(source: HubSource) -> Iterable[tuple[str, dict]]:
-    try:
+    with _loading(source):
         loaded = datasets.load_dataset(source.repo, source.name, split=source.split, revision=source.revision)
-    except Exception as error:  # many kinds: not found, gated, offline, disk
-        raise MissingData(f"{source.repo} cannot be loaded from the Hub: {error}") from error
     for name, feature in loaded.features.items():
         if isinstance(feature, datasets.Image):
             loaded = loaded.cast_column(name, datasets.Image(decode=False))
     missing = [column for column in source.columns.values() if column not in loaded.column_names]
     if missing:
-        raise ValueError(f"{source.repo}: no column {', '.join(missing)}; found are {', '.join(loaded.column_names)}.")
-    for i, row in enumerate(loaded):
-        yield f"row {i}", {ours: row[theirs] for ours, theirs in source.columns.items()}
+        raise InputError(f"{source.repo}: no column {', '.join(missing)}; found are {', '.join(loaded.column_names)}.")
+    for number, row in enumerate(loaded, start=1):
+        yield f"row {number}", {ours: row[theirs] for ours, theirs in source.columns.items()}
 
 
 def _checked(rows: Iterable[tuple[str, dict]], source, texts, numbers, lists, optional) -> list[dict]:
+    """The wanted columns of each row. `rows` are pairs of a place to name in errors ("line 3") and a row."""
     checked, needed = [], (*texts, *numbers, *lists)
-    found_any = False
-    for where, row in rows:
+    for place, row in rows:
+        where = f"{source}, {place}"
         if not isinstance(row, dict):
-            raise ValueError(f"{source}, {where}: a JSON object is needed, found is {str(row)[:40]}")
+            raise InputError(f"{where}: a JSON object is needed, not {str(row)[:40]}.")
         missing = [column for column in needed if column not in row]
         if missing:
             found = ", ".join(map(str, row)) or "none"
-            raise ValueError(f"{source}, {where}: no column {', '.join(missing)}; found are {found}.")
-        if where == "header":
-            found_any = True
+            raise InputError(f"{where}: no column {', '.join(missing)}; found are {found}.")
+        if place == "header":
             continue
-        kept = {column: row[column] for column in optional if column in row}
-        for column in texts:
-            if not isinstance(row[column], str) or not row[column].strip():
-                raise ValueError(
-                    f"{source}, {where}: {column} is empty."
-                    if not row[column] or not str(row[column]).strip()
-                    else f"{source}, {where}: {column} is {row[column]!r}, not a text."
-                )
-            kept[column] = row[column]
-        for column in numbers:
-            try:
-                kept[column] = float(row[column])
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{source}, {where}: {column} is {row[column]!r}, not a number.") from error
-            if not math.isfinite(kept[column]):
-                raise ValueError(f"{source}, {where}: {column} is {row[column]}, not a finite number.")
-        for column in lists:
-            value = row[column]
-            if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-                raise ValueError(f"{source}, {where}: {column} has to be a list of texts that are not empty.")
-            kept[column] = value
-        checked.append(kept)
+        checked.append(
+            {column: row[column] for column in optional if column in row}
+            | {column: _text(row[column], f"{where}: {column}") for column in texts}
+            | {column: _number(row[column], f"{where}: {column}") for column in numbers}
+            | {column: _list(row[column], f"{where}: {column}") for column in lists}
+        )
     if not checked:
-        hint = "" if found_any or not needed else f": no column {', '.join(needed)}; found are none"
-        raise ValueError(f"{source}{hint or ': has no rows'}.")
+        raise InputError(f"{source} has no rows.")
     return checked
 
 
+def _text(value: Any, where: str) -> str:
+    if not value or not str(value).strip():
+        raise InputError(f"{where} is empty.")
+    if not isinstance(value, str):
+        raise InputError(f"{where} is {value!r}, not a text.")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where} is {value!r}, not a number.") from error
+    if not math.isfinite(number):
+        raise InputError(f"{where} is {value}, not a finite number.")
+    return number
+
+
+def _list(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+        raise InputError(f"{where} has to be a list of texts that are not empty.")
+    return value
+
+
 def pictures_in(folder: Path, names: list[str], box: list[tuple | None] | None = None) -> list[dict]:
-    """Files as `embed_pictures` takes them. MissingData: no such folder; ValueError: files are missing in it."""
+    """Files as `embed_pictures` takes them.
+
+    Raises:
+        MissingData: there is no such folder.
+        InputError: files are missing in it.
+    """
     if not folder.is_dir():
         raise MissingData(f"pictures are needed in {folder}")
     distinct = dict.fromkeys(names)
     missing = [name for name in distinct if not (folder / name).is_file()]
     if missing:
-        raise ValueError(
-            f"{folder}: {len(missing)} of {len(distinct)} pictures are missing, as {', '.join(missing[:3])}."
+        raise InputError(
+            f"{folder}: {len(missing)} of {len(distinct)} pictures are missing, e.g. {', '.join(missing[:3])}."
         )
     boxes = box or [None] * len(names)
     return [{"path": str(folder / name), "bytes": None, "box": b} for name, b in zip(names, boxes)]

@@ -15,7 +15,7 @@ def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.nda
 
     Args:
         query_embeds: (n, dim), L2-normalised.
-        gallery_embeds: (m, dim), L2-normalised; float16 or a `np.memmap` will do.
+        gallery_embeds: (m, dim), L2-normalised; may be float16 or a `np.memmap`.
 
     Returns:
         (n, min(k, m)) int64 gallery indices, best first.
@@ -35,25 +35,27 @@ def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.nda
 
 
 def top_k(score_blocks: Iterable[torch.Tensor], k: int) -> np.ndarray:
-    """(n, min(k, m)) indices of each row's highest scores, best first, ties by lower index.
+    """(n, min(k, m)) indices of each row's highest scores, best first; ties break by lower index.
 
     Args:
         score_blocks: (n, any) pieces of an (n, m) float matrix, from left to right.
+
+    Raises:
+        ValueError: a score is not a number.
     """
-    rows = indices = scores = lowest = None
-    first = 0
+    rows, indices, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    lowest, first = torch.empty(0), 0
     for block in score_blocks:
         highest = block.amax(dim=1)
         if highest.isnan().any():
             raise ValueError(f"scores of row {int(highest.isnan().nonzero()[0])} are not all numbers")
-        if lowest is None:
-            rows, indices, scores = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        if first == 0:
             lowest = torch.full((len(block),), -torch.inf, dtype=block.dtype)
         # an equal score further right ranks behind, so only what is above the k-th best so far can enter
         hopeful = (highest > lowest).nonzero()[:, 0]
         if len(hopeful):
             part, bound = block[hopeful], lowest[hopeful]
-            if torch.isinf(bound).any():  # fewer than k so far: bound by the block's own k-th, all its ties included
+            if torch.isinf(bound).any():  # fewer than k so far: the bound is the block's own k-th, ties included
                 bound = part.topk(min(k, part.shape[1]), dim=1).values[:, -1]
                 new_rows, new_columns = (part >= bound[:, None]).nonzero(as_tuple=True)
             else:

@@ -6,15 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
+
+from modeling_paraclip import ParaCLIPTrainer
 
 from .ranking import rank
 from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
 from .tasks.paraphrased_retrieval import overlaps
 
+CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 
 
@@ -30,10 +35,12 @@ class Comparison:
 
     @property
     def beyond_noise(self) -> bool:
+        """Whether the interval leaves out 0."""
         return not self.ci95[0] <= 0 <= self.ci95[1]
 
     @property
     def is_headline(self) -> bool:
+        """Whether the short table at the end of a training shows it."""
         return any(self.metric == name or (name[-1] == "@" and self.metric.startswith(name)) for name in HEADLINES)
 
 
@@ -60,10 +67,8 @@ def table(comparisons: list[Comparison], markdown: bool = False) -> str:
         difference = f"{100 * (row.tuned - row.base):+.1f}"
         if row.beyond_noise:
             difference = f"**{difference}**" if markdown else f"{difference}*"
-        rows.append(
-            [row.dataset, row.metric, f"{100 * row.base:.1f}", f"{100 * row.tuned:.1f}", difference]
-            + [f"{low:+.1f} to {high:+.1f}"]
-        )
+        figures = f"{100 * row.base:.1f}", f"{100 * row.tuned:.1f}", difference, f"{low:+.1f} to {high:+.1f}"
+        rows.append([row.dataset, row.metric, *figures])
     if markdown:
         return _markdown(header, rows)
     return _aligned(header, rows) + "\nin points; * beyond noise (paired bootstrap)"
@@ -196,18 +201,19 @@ def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
 
 def write_card(
     path: Path,
-    template: Path,
     *,
     model_name: str,
     base_model: str | None,
     license: str | None,
     tuned: list[Measurement],
     comparisons: list[Comparison],
-    **fields: object,
+    **facts: Any,
 ) -> None:
-    """Render `template` (Jinja) into a model card with its `model-index`. Without results it says "not evaluated".
+    """Render `CARD_TEMPLATE` (Jinja) into a model card with its `model-index`. Without results: "Not evaluated".
 
-    `base_model` and `license` go into the metadata, where the Hub accepts only its own ids: None leaves them out.
+    Args:
+        base_model, license: for the metadata, where the Hub accepts only its own ids. None leaves them out.
+        facts: see `training_facts`, and what else the template names.
     """
     results = eval_results(tuned)
     data = ModelCardData(
@@ -221,12 +227,53 @@ def write_card(
     )
     card = ModelCard.from_template(
         data,
-        template_path=str(template),
+        template_path=str(CARD_TEMPLATE),
         model_name=model_name,
         results_table=table(comparisons, markdown=True) if comparisons else None,
-        **fields,
+        **facts,
     )
     card.save(path)
+
+
+def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, Any]:
+    """What a card says about how a model was trained."""
+    args = trainer.args
+    return {
+        "formula": trainer.clip.loss.formula(),
+        "text_temperature": f"{args.text_temperature:g}" if args.text_temperature else None,
+        "lora": f", by LoRA of rank {lora_r} (merged here; the adapter is in `adapter/`)" if lora_r else "",
+        "learning_rate": f"{args.learning_rate:g}",
+        "batch_size": trainer.run["batch_size"],
+        "steps": trainer.state.global_step,
+        "seed": args.seed,
+        "seconds": round(trainer.seconds),
+    }
+
+
+def draw_rankings(
+    path: Path,
+    open_image: Callable[[str], Image.Image],
+    triples: Dataset,
+    gallery: tuple[list[str], np.ndarray],
+    text_embeds: dict[str, np.ndarray],
+) -> None:
+    """`write_ranking_sheet` for captions and their x'.
+
+    Args:
+        open_image: `image_id` -> picture.
+        triples: the queries.
+        gallery: see `suite.gallery_of`.
+        text_embeds: name of each of two models -> (n, 3, dim), see `suite.embed_triples`.
+    """
+    image_ids, gallery_embeds = gallery
+    index = {image_id: i for i, image_id in enumerate(image_ids)}
+    write_ranking_sheet(
+        path,
+        list(zip(triples["caption"], triples["paraphrase_1"])),
+        np.array([index[image_id] for image_id in triples["image_id"]]),
+        {name: (embeds[:, :2], gallery_embeds) for name, embeds in text_embeds.items()},
+        lambda i: open_image(image_ids[i]),
+    )
 
 
 def write_ranking_sheet(
@@ -237,7 +284,7 @@ def write_ranking_sheet(
     open_picture: Callable[[int], Image.Image],
     num_queries: int = 3,
 ) -> None:
-    """Draw what two wordings of one wish find with each of two models: a block a query, a row a wording.
+    """Draw what two wordings of one wish find with each of two models: a block per query, a row per wording.
 
     The queries are those whose average overlap at 10 changed most, up or down. Green: the right picture.
 

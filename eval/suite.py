@@ -1,7 +1,8 @@
-"""Run tasks on models, keeping a value for every query so that models can be compared in pairs."""
+"""Run tasks on models, keeping one value per query so that models can be compared in pairs."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 import warnings
@@ -14,42 +15,26 @@ from datasets import Dataset
 from scipy import stats
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
-from modeling_paraclip import TEXT_COLUMNS, encode_texts
+from modeling_paraclip import TEXT_COLUMNS, InputError, encode_texts
 
 from .data import MissingData
 from .encoders import Encoder
 from .metrics.sts_spearman.sts_spearman import spearman
-from .tasks.aro import aro
-from .tasks.cxc_sts import cxc_sts
-from .tasks.image_text_retrieval import image_text_retrieval, image_text_retrieval_values
-from .tasks.negclip import negclip
-from .tasks.paraphrased_retrieval import overlaps, paraphrased_retrieval
-from .tasks.sts import sts
-from .tasks.sugarcrepe import sugarcrepe
-from .tasks.sugarcrepe_pp import sugarcrepe_pp
-from .tasks.winoground import winoground
-from .tasks.zero_shot import zero_shot
+from .tasks import NAMES, TEXT_TASKS
+from .tasks.image_text_retrieval import image_text_retrieval_values
+from .tasks.paraphrased_retrieval import rewording_values
 
 logger = logging.getLogger(__name__)
-
-# name for --tasks -> a function of an encoder and the data folder (None: the Hub)
-TASKS = {
-    task.__name__: task
-    for task in (
-        *(paraphrased_retrieval, image_text_retrieval, aro, sts, sugarcrepe, sugarcrepe_pp),
-        *(negclip, winoground, cxc_sts, zero_shot),
-    )
-}
-TEXT_TASKS = ("sts", "cxc_sts", "sugarcrepe_pp")  # need no pictures
+TASKS = NAMES
 
 
 @dataclass
 class Measurement:
     """One metric of one model on one data set.
 
-    `values` holds one number a query, a fraction in 0..1, and the metric is their mean (for a macro average the
-    numbers are scaled so that it is); or, for a correlation (`metric` "spearman"), a pair of cosine and rating a row;
-    or, for `spearman_sampled`, the correlation of each sample.
+    `values` holds one number per query, a fraction in 0..1, and the metric is their mean (for a macro average the
+    numbers are scaled so that it is); or, for a correlation (`metric` "spearman"), one row per pair: cosine and
+    rating; or, for `spearman_sampled`, the correlation of each sample.
     """
 
     model: str
@@ -61,10 +46,12 @@ class Measurement:
 
     @property
     def value(self) -> float:
+        """The metric."""
         return spearman(*self.values.T) if self.values.ndim == 2 else float(self.values.mean())
 
     @property
     def is_sampled(self) -> bool:
+        """Whether `values` are samples of the metric."""
         return self.metric.endswith("_sampled")
 
     def to_dict(self) -> dict:
@@ -82,7 +69,7 @@ class Measurement:
 
 
 def bootstrap_ci95(values: np.ndarray, seed: int = 0) -> list[float]:
-    """[low, high]: percentile bootstrap (2,000 resamples) of the mean; of a correlation, 500 resamples of its rows."""
+    """[low, high] of the mean by a percentile bootstrap: 2,000 resamples, or 500 of the rows of a correlation."""
     if values.ndim == 2:
         return _correlation_ci95(tuple(values.T), _spearman)
     if len(values) < 2 or np.ptp(values) == 0:  # nothing to resample
@@ -134,19 +121,18 @@ def _correlation_ci95(columns: tuple[np.ndarray, ...], statistic) -> list[float]
 def measure_retrieval(
     text_embeds: np.ndarray, gallery_embeds: np.ndarray, picture_of_text: np.ndarray, k: int = 10
 ) -> dict[tuple[str, str, str], np.ndarray]:
-    """(task, text column or columns, metric) -> a value a query.
+    """(task, text column, metric) -> one value per query.
 
     Args:
-        text_embeds: (n, 3, dim) of x, x', x'', L2-normalised; the rows belong to
-        picture_of_text: (n,) indices into
+        text_embeds: (n, 3, dim) of x, x', x'', L2-normalised.
         gallery_embeds: (m, dim), L2-normalised.
-        k: depth of the overlap metrics, at most m.
+        picture_of_text: (n,) indices into `gallery_embeds`: the picture of each row of texts.
+        k: depth of the overlap metrics. Where m <= k they are left out.
     """
-    k = min(k, len(gallery_embeds))
-    measured = {}
+    measured: dict[tuple[str, str, str], np.ndarray] = {}
     for view, column in enumerate(TEXT_COLUMNS):
         if view > 0:
-            overlap = overlaps(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
+            overlap = rewording_values(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
             measured |= {("paraphrased_retrieval", column, metric): values for metric, values in overlap.items()}
         recall = image_text_retrieval_values(text_embeds[:, view], gallery_embeds, picture_of_text)
         measured |= {("image_text_retrieval", column, metric): values for metric, values in recall.items()}
@@ -198,10 +184,13 @@ def evaluate_model(
 def evaluate(
     encoder: Encoder, tasks: list[str], data_dir: str | Path | None, *, skip_missing: bool = False
 ) -> tuple[list[Measurement], dict[str, str]]:
-    """Some of `TASKS` on what `data_dir` holds, or on the Hub's data sets where it is None.
+    """Run some of `TASKS` on what `data_dir` holds, or on the Hub's data sets where it is None.
 
-    Returns the measurements, and why a task was not run: task -> reason. Without `skip_missing` there are no such:
-    ValueError is raised instead, as it is for data that are there but wrong.
+    Returns:
+        The measurements and, with `skip_missing`, why tasks were not run: task -> reason.
+
+    Raises:
+        InputError: data are wrong or, without `skip_missing`, not there.
     """
     measurements, not_run = [], {}
     for task in tasks:
@@ -209,10 +198,11 @@ def evaluate(
         try:
             if task not in TEXT_TASKS and not encoder.has_images:
                 raise MissingData(f"{encoder.name} has no image tower")
-            found = TASKS[task](encoder, Path(data_dir) if data_dir is not None else None)
+            run = getattr(importlib.import_module(f"{__package__}.tasks.{task}"), task)
+            found = run(encoder, Path(data_dir) if data_dir is not None else None)
         except MissingData as error:
             if not skip_missing:
-                raise ValueError(f"--tasks {task}: {error}") from error
+                raise InputError(f"--tasks {task}: {error}") from error
             not_run[task] = str(error)
             continue
         seconds = time.perf_counter() - start

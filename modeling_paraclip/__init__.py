@@ -1,31 +1,30 @@
 """ParaCLIP: fine-tune CLIP's text tower so that rewording a query does not change what it finds."""
 
-from .image_embeds import add_image_embeds
-from .interop import add_lora, interpolate, publish
+from .architectures import encode_texts
+from .checkpoints import last_checkpoint
+from .collator import ParaCLIPCollator, tokenize
+from .errors import CheckpointError, InputError, NotFiniteLoss
+from .image_embeds import add_base_caption_embeds, add_image_embeds
 from .losses import ParaCLIPLoss, info_nce
-from .modeling import BASE_MODEL_DIR, ParaCLIPModel, encode_texts, load_clip
-from .trainer import (
-    TEXT_COLUMNS,
-    CheckpointError,
-    NotFiniteLoss,
-    ParaCLIPCollator,
-    ParaCLIPTrainer,
-    ParaCLIPTrainingArguments,
-    add_base_caption_embeds,
-    last_checkpoint,
-    tokenize,
-)
+from .modeling import BASE_MODEL_DIR, TEXT_COLUMNS, ParaCLIPModel, add_lora, load_clip
+from .publish import interpolate, publish_model
+from .trainer import ParaCLIPTrainer
+from .training_args import ParaCLIPTrainingArguments
+
+__version__ = "0.2.0"
 
 __all__ = [
     "BASE_MODEL_DIR",
     "TEXT_COLUMNS",
     "CheckpointError",
+    "InputError",
     "NotFiniteLoss",
     "ParaCLIPCollator",
     "ParaCLIPLoss",
     "ParaCLIPModel",
     "ParaCLIPTrainer",
     "ParaCLIPTrainingArguments",
+    "__version__",
     "add_base_caption_embeds",
     "add_image_embeds",
     "add_lora",
@@ -34,6 +33,6 @@ __all__ = [
     "interpolate",
     "last_checkpoint",
     "load_clip",
-    "publish",
+    "publish_model",
     "tokenize",
 ]

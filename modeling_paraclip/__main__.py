@@ -1,35 +1,64 @@
-"""`python -m modeling_paraclip BASE TUNED --alpha 0.5 --output DIR`: a text tower between two."""
+"""`python -m modeling_paraclip`: models from checkpoints, and between two models."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from transformers import AutoProcessor, CLIPModel
+from transformers import CLIPModel
 
-from .interop import interpolate
+from .errors import CheckpointError, InputError
+from .publish import interpolate, publish_checkpoint, staged, write_model
+
+HELP = """Make a model, which opens with plain CLIPModel.from_pretrained(DIR).
+
+  python -m modeling_paraclip publish paraclip-out/checkpoint-500 --output my-model
+      from a checkpoint of train.py, e.g. of a run that was stopped
+
+  python -m modeling_paraclip interpolate BASE TUNED --alpha 0.5 --output half
+      with a text tower between those of a base and a tuned model (WiSE-FT, Wortsman et al. 2022). Let a validation set
+      choose alpha: python -m eval --models BASE TUNED --interpolate 0.25,0.5,0.75
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    main = argparse.ArgumentParser(
+        prog="python -m modeling_paraclip", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = main.add_subparsers(dest="command", required=True)
+    publish = commands.add_parser("publish", help="make a model of a checkpoint")
+    publish.add_argument("checkpoint", help="folder checkpoint-STEP")
+    publish.add_argument("--base", help="folder or Hub id of the base, if it is no longer where it was in training")
+    between = commands.add_parser("interpolate", help="make a model between two")
+    between.add_argument("base", help="folder or Hub id")
+    between.add_argument("tuned", help="folder or Hub id of what was tuned from it")
+    between.add_argument("--alpha", type=float, required=True, help="0 is the base, 1 the tuned model")
+    for command in (publish, between):
+        command.add_argument("--output", required=True, help="folder to write")
+    return main
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m modeling_paraclip",
-        description="Write the CLIP whose text tower lies between a base's and a tuned one's (WiSE-FT, Wortsman et "
-        "al. 2022). Which alpha is best is for a validation set to say: python -m eval --interpolate 0.25,0.5,0.75.",
-    )
-    parser.add_argument("base", help="folder or Hub id")
-    parser.add_argument("tuned", help="folder or Hub id of what was tuned from it")
-    parser.add_argument("--alpha", type=float, required=True, help="0 is the base, 1 the tuned model")
-    parser.add_argument("--output", required=True, help="folder to write")
-    args = parser.parse_args(argv)
+    """Run one of the commands."""
+    args = parser().parse_args(argv)
     try:
-        models = [
-            CLIPModel.from_pretrained(name, dtype="auto", use_safetensors=True) for name in (args.base, args.tuned)
-        ]
-        interpolate(*models, args.alpha).save_pretrained(args.output)
-        AutoProcessor.from_pretrained(args.base).save_pretrained(args.output)
-    except (ValueError, OSError) as error:
+        if args.command == "publish":
+            publish_checkpoint(args.checkpoint, args.output, args.base)
+        else:
+            models = [_open(name) for name in (args.base, args.tuned)]
+            with staged(args.output) as aside:
+                write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
+    except (InputError, CheckpointError) as error:
         sys.exit(f"modeling_paraclip: {error}")
     print(f"{args.output} is ready: CLIPModel.from_pretrained({args.output!r})")
+
+
+def _open(name: str) -> CLIPModel:
+    try:
+        return CLIPModel.from_pretrained(name, dtype="auto", use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be opened as a CLIP model: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The equations of the paper (Kim et al. 2024, section 3.2), and how they are computed when the batch is large.
 
-A batch may be spread over processes (torchrun, accelerate). Every process then calls with its own rows, as many as
-each other process, and the negatives come from all. The mean over processes of what is returned is the loss of the
+`TERMS` is the loss: a new term is one more entry there, and one argument `NAME_weight` of `ParaCLIPTrainingArguments`.
+Every column of the data set whose name ends in `_embeds` reaches the terms, so a term may need a column of its own.
+
+A batch may be spread over processes (torchrun, accelerate). Every process then calls with its own rows, all with the
+same number, and the negatives come from all of them. The mean over processes of what is returned is the loss of the
 whole batch, and the mean of the gradients, which is what DDP and FSDP take, is its gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -65,8 +69,8 @@ class _TiledInfoNCE(torch.autograd.Function):
     """`info_nce` of normalised rows, with never more than `TILE` similarities in memory; exact.
 
     The matrix has a row for each query of this process and a column for each key of all processes. The forward goes
-    over it once, in blocks of rows, and keeps the log-sum-exp of each row and column. The backward makes each block
-    anew. With n rows here, every similarity has the gradient
+    over it once, in blocks of rows, and keeps the log-sum-exp of each row and column. The backward computes each block
+    again. With n rows here, every similarity has the gradient
 
         (softmax over its row + softmax over its column - 2 if it is a positive) / (2 n)
 
@@ -102,11 +106,12 @@ class _TiledInfoNCE(torch.autograd.Function):
             grad_logits += logits.sub_(column_lse).exp_()
             grad_logits.diagonal(ctx.first + rows.start).sub_(2)
             grad_logits *= grad * scale / (2 * len(queries))
-            if needs_queries:
+            if grad_queries is not None:
                 torch.mm(grad_logits, keys, out=grad_queries[rows])
             grad_keys.addmm_(grad_logits.T, queries[rows])
-        grad_scale = (grad_queries * queries).sum() / scale if ctx.needs_input_grad[2] else None
-        if _processes() > 1:  # what all processes' rows say of the keys that came from here
+        needs_scale = grad_queries is not None and ctx.needs_input_grad[2]
+        grad_scale = (grad_queries * queries).sum() / scale if needs_scale else None
+        if _processes() > 1:  # the rows of all processes have a say in the keys that came from here
             dist.all_reduce(grad_keys)
         return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None
 
@@ -154,37 +159,73 @@ def _gather(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-class ParaCLIPLoss(nn.Module):
-    """`L = w1 * L1(images, x'') + w2 * L2(x, x') + w3 * L3(x', x'')`, each term an `info_nce` (paper, equation 1).
+@dataclass(frozen=True)
+class Term:
+    """One term of the loss.
 
-    | term                         | pulls together        | what for                                      |
-    |------------------------------|-----------------------|-----------------------------------------------|
-    | `loss_image_text`            | image and x''         | keeps the text tower in the image tower's space |
-    | `loss_caption_paraphrase`    | caption x and x'      | web caption and its plain rewording           |
-    | `loss_paraphrase_paraphrase` | x' and x''            | two rewordings that share few words           |
-    | `loss_distillation`          | x and x of the base   | not in the paper, off by default: what the base knew |
-
-    Args:
-        image_text_weight, caption_paraphrase_weight, paraphrase_paraphrase_weight: w1, w2, w3; 1 each in the paper.
-        distillation_weight: weight of `mean(1 - cos(x, x of the base))`. 0: there is no such term.
-        text_logit_scale: logarithm of the temperature scale of the two text-text terms. None: the model's, as in the
-            paper.
+    Attributes:
+        name: it is logged as `loss_NAME` and weighted by `NAME_weight`.
+        symbol: how a formula writes it.
+        needs: the embeddings it takes, each (batch, dim), by name.
+        compute: (*those embeddings, scale=..., group_ids=...) -> scalar. `scale` is the logarithm of the temperature
+            scale: the model's, or that of the text-text terms where no images are needed.
+        weight: default weight.
     """
 
-    def __init__(
-        self,
-        image_text_weight: float = 1.0,
-        caption_paraphrase_weight: float = 1.0,
-        paraphrase_paraphrase_weight: float = 1.0,
-        distillation_weight: float = 0.0,
-        text_logit_scale: float | None = None,
-    ):
+    name: str
+    symbol: str
+    needs: tuple[str, ...]
+    compute: Callable[..., Tensor]
+    weight: float = 1.0
+
+
+def _contrast(queries: Tensor, keys: Tensor, *, scale: Tensor | float, group_ids: Tensor | None) -> Tensor:
+    return info_nce(queries, keys, scale, group_ids=group_ids)
+
+
+def _distance(embeds: Tensor, base_embeds: Tensor, **_) -> Tensor:
+    dtype = torch.promote_types(embeds.dtype, torch.float32)
+    return (1 - F.cosine_similarity(embeds.to(dtype), base_embeds.to(dtype))).mean()
+
+
+# The first three are the paper's. What each is for:
+# image_text: keeps the text tower in the space of the image tower.
+# caption_paraphrase: a web caption and its plain rewording.
+# paraphrase_paraphrase: two rewordings that share few words.
+# distillation: what the base knew. Not in the paper, and off by default.
+TERMS = (
+    Term("image_text", "L1(images, x'')", ("image_embeds", "paraphrase_2_embeds"), _contrast),
+    Term("caption_paraphrase", "L2(x, x')", ("caption_embeds", "paraphrase_1_embeds"), _contrast),
+    Term("paraphrase_paraphrase", "L3(x', x'')", ("paraphrase_1_embeds", "paraphrase_2_embeds"), _contrast),
+    Term("distillation", "mean(1 - cos(x, x of the base))", ("caption_embeds", "base_caption_embeds"), _distance, 0),
+)
+
+
+class ParaCLIPLoss(nn.Module):
+    """The weighted sum of `TERMS`: `L = w1 L1(images, x'') + w2 L2(x, x') + w3 L3(x', x'')` (paper, equation 1).
+
+    Args:
+        text_logit_scale: logarithm of the temperature scale of the text-text terms. None: the model's, as in the
+            paper.
+        weights: `NAME_weight=...` for each term whose weight is not the default; 1 each in the paper.
+
+    Raises:
+        ValueError: there is no such term, or all weights are 0.
+    """
+
+    def __init__(self, *, text_logit_scale: float | None = None, **weights: float):
         super().__init__()
-        self.image_text_weight = image_text_weight
-        self.caption_paraphrase_weight = caption_paraphrase_weight
-        self.paraphrase_paraphrase_weight = paraphrase_paraphrase_weight
-        self.distillation_weight = distillation_weight
         self.text_logit_scale = text_logit_scale
+        self.weights = {term.name: weights.pop(f"{term.name}_weight", term.weight) for term in TERMS}
+        if weights:
+            raise ValueError(f"{', '.join(weights)}: no such weight; there are {', '.join(self.weights)}")
+        if not any(self.weights.values()):
+            raise ValueError("all weights of the loss are 0: there is nothing to train")
+
+    def formula(self) -> str:
+        """E.g. `L = L1(images, x'') + 0.3 L2(x, x') + 0.3 L3(x', x'')`."""
+        used = [(self.weights[term.name], term.symbol) for term in TERMS if self.weights[term.name]]
+        return "L = " + " + ".join(symbol if weight == 1 else f"{weight:g} {symbol}" for weight, symbol in used)
 
     def forward(
         self,
@@ -194,34 +235,39 @@ class ParaCLIPLoss(nn.Module):
         paraphrase_2_embeds: Tensor,
         logit_scale: Tensor | float,
         group_ids: Tensor | None = None,
-        base_caption_embeds: Tensor | None = None,
+        **more_embeds: Tensor,
     ) -> dict[str, Tensor]:
-        """All embeddings are (batch, dim). Returns the scalars `loss` (weighted sum) and its terms, unweighted.
+        """All embeddings are (batch, dim). Returns the scalar `loss` (weighted sum) and each term, unweighted.
 
-        `group_ids`, (batch,) integers, marks rows that are the same image or text: never each other's negatives.
+        A term of the paper is always returned, so that it can be followed; with weight 0 it is not in the sum.
+
+        Args:
+            group_ids: (batch,) integers, the same for rows that are the same image or text: never each other's
+                negatives.
+            more_embeds: what further terms need, by name, e.g. `base_caption_embeds`.
 
         Raises:
-            ValueError: there is a `distillation_weight`, but no `base_caption_embeds`.
+            ValueError: a term has a weight, but its embeddings are missing.
         """
-        text_scale = logit_scale if self.text_logit_scale is None else self.text_logit_scale
-        image_text = info_nce(image_embeds, paraphrase_2_embeds, logit_scale, group_ids=group_ids)
-        caption_paraphrase = info_nce(caption_embeds, paraphrase_1_embeds, text_scale, group_ids=group_ids)
-        paraphrases = info_nce(paraphrase_1_embeds, paraphrase_2_embeds, text_scale, group_ids=group_ids)
-        losses = {
-            "loss": self.image_text_weight * image_text
-            + self.caption_paraphrase_weight * caption_paraphrase
-            + self.paraphrase_paraphrase_weight * paraphrases,
-            "loss_image_text": image_text,
-            "loss_caption_paraphrase": caption_paraphrase,
-            "loss_paraphrase_paraphrase": paraphrases,
+        embeds = {
+            "image_embeds": image_embeds,
+            "caption_embeds": caption_embeds,
+            "paraphrase_1_embeds": paraphrase_1_embeds,
+            "paraphrase_2_embeds": paraphrase_2_embeds,
+            **more_embeds,
         }
-        if self.distillation_weight:
-            if base_caption_embeds is None:
-                raise ValueError("distillation_weight needs base_caption_embeds: see add_base_caption_embeds")
-            distillation = 1 - F.cosine_similarity(
-                caption_embeds.to(torch.promote_types(caption_embeds.dtype, torch.float32)),
-                base_caption_embeds.to(torch.promote_types(caption_embeds.dtype, torch.float32)),
+        text_scale = logit_scale if self.text_logit_scale is None else self.text_logit_scale
+        losses = {}
+        for term in TERMS:
+            if not self.weights[term.name] and not term.weight:
+                continue
+            missing = [name for name in term.needs if name not in embeds]
+            if missing:
+                raise ValueError(f"the term {term.name} needs {', '.join(missing)}")
+            losses[f"loss_{term.name}"] = term.compute(
+                *(embeds[name] for name in term.needs),
+                scale=logit_scale if "image_embeds" in term.needs else text_scale,
+                group_ids=group_ids,
             )
-            losses["loss_distillation"] = distillation.mean()
-            losses["loss"] = losses["loss"] + self.distillation_weight * losses["loss_distillation"]
-        return losses
+        weighted = [self.weights[name] * losses[f"loss_{name}"] for name in self.weights if self.weights[name]]
+        return {"loss": torch.stack(weighted).sum(), **losses}

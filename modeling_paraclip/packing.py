@@ -1,47 +1,51 @@
 """CLIP's text tower over many short texts at once: no padding, and what texts share at their beginning only once.
 
 Attention is causal, so a token's state depends on the tokens before it alone: "a dog runs" and "a dog sleeps" have the
-same first three states (start, "a", "dog"). The distinct beginnings of a set of texts form a tree with a node a token;
-everything but attention runs over its nodes. Of Flickr8k's captions a batch of 256 triples has 23% fewer nodes than
-tokens, one of 12,000 has 33% fewer.
+same first three states (start, "a", "dog"). The distinct beginnings of a set of texts form a tree, with one node for
+each token; everything but attention runs over its nodes. Of Flickr8k's captions a batch of 256 triples has 23% fewer
+nodes than tokens, one of 12,000 has 33% fewer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
+Layer = Any  # a `CLIPEncoderLayer`, or its attention: modules whose parts a type checker cannot know
 MULTIPLE = 64  # nodes of a chunk: full tiles of a matrix product, and few shapes
 
 
 class Chunk(TypedDict):
-    """Some texts, as a tree of their beginnings. "Texts" and "tokens" are in order of length, texts of one length
-    one after the other; "nodes" are in the order of the words."""
+    """Some texts, as a tree of their beginnings.
+
+    "Texts" and "tokens" are in order of length, texts of the same length one after the other; "nodes" are in the order
+    of the words.
+    """
 
     input_ids: Tensor  # (nodes,) int64; past the tree's own, up to a multiple of 64, ids that nothing reads
     position_ids: Tensor  # (nodes,) int64
     node_of_token: Tensor  # (tokens,) int64
     token_of_node: Tensor  # (nodes,) int64: one of its tokens
     end_nodes: Tensor  # (texts,) int64: the last token's, where CLIP reads the embedding
-    buckets: list[tuple[int, int]]  # (tokens a text, texts)
+    buckets: list[tuple[int, int]]  # (tokens per text, number of texts)
 
 
 def pack(texts: list[tuple[int, ...]], chunk_tokens: int) -> tuple[list[Chunk], np.ndarray, float]:
-    """Distinct texts as chunks of at most `chunk_tokens` nodes (a longer text is a chunk of its own).
+    """Pack distinct texts into chunks of at most `chunk_tokens` nodes (a longer text is a chunk of its own).
 
     Args:
         texts: token ids, each ending with its only end-of-text token, in ascending order.
 
     Returns:
-        the chunks; (texts,) int64: where in them, counted through, each text is; the share of their nodes that only
-        fill up.
+        The chunks; (texts,) int64: where in them, counted through, each text is; the share of their nodes that are
+        only filling.
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     column = np.arange(lengths.max())
@@ -62,6 +66,12 @@ def pack(texts: list[tuple[int, ...]], chunk_tokens: int) -> tuple[list[Chunk], 
     return chunks, where, float(filling / sum(len(chunk["input_ids"]) for chunk in chunks))
 
 
+def to_device(chunk: Chunk, device: torch.device) -> Chunk:
+    """The chunk with its tensors on `device`."""
+    moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in chunk.items()}
+    return cast(Chunk, moved)
+
+
 def _tree(ids: np.ndarray, lengths: np.ndarray, shared: np.ndarray) -> tuple[Chunk, np.ndarray]:
     """The tree of some texts, and their order in it by length."""
     column = np.arange(lengths.max())
@@ -77,7 +87,7 @@ def _tree(ids: np.ndarray, lengths: np.ndarray, shared: np.ndarray) -> tuple[Chu
     fill = -int(new[real].sum()) % MULTIPLE
     token_of_node = np.zeros(new[real].sum() + fill, np.int64)
     token_of_node[node_of_token] = np.arange(len(node_of_token))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "input_ids": np.pad(ids[new & real], (0, fill)),
         "position_ids": np.pad(np.broadcast_to(column, new.shape)[new & real], (0, fill)),
         "node_of_token": node_of_token,
@@ -86,30 +96,11 @@ def _tree(ids: np.ndarray, lengths: np.ndarray, shared: np.ndarray) -> tuple[Chu
     }
     sizes, counts = np.unique(lengths, return_counts=True)
     buckets = list(zip(sizes.tolist(), counts.tolist()))
-    return {**{name: torch.from_numpy(array) for name, array in arrays.items()}, "buckets": buckets}, order
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return cast(Chunk, {**tensors, "buckets": buckets}), order
 
 
-def encode_packed(clip: CLIPModel, chunk: Chunk, before: Callable, after: Callable) -> Tensor:
-    """(texts, dim) embeddings of a chunk's texts, not normalised.
-
-    Only the last token of a text is read, so the last layer does nothing for the others but their keys, values.
-
-    Args:
-        before, after: `before_attention` and `after_attention`, or what `torch.compile` makes of them.
-    """
-    text_model = clip.text_model
-    # a node is a text of its own to the embeddings, which bound the length of a text
-    hidden = text_model.embeddings(chunk["input_ids"][:, None], position_ids=chunk["position_ids"][:, None])[:, 0]
-    *layers, last = text_model.encoder.layers
-    for layer in layers:
-        hidden, *qkv = before(layer, hidden)
-        hidden = after(layer, hidden, _attend(layer.self_attn, chunk, *qkv))
-    hidden, *qkv = before(last, hidden, chunk["end_nodes"])
-    hidden = after(last, hidden, _attend(last.self_attn, chunk, *qkv, ends_only=True))
-    return clip.text_projection(text_model.final_layer_norm(hidden))
-
-
-def before_attention(layer: nn.Module, hidden: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
+def before_attention(layer: Layer, hidden: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
     """(nodes, width) -> the residual stream, queries, keys and values; the first two of some rows only, if given."""
     attention, normed = layer.self_attn, layer.layer_norm1(hidden)
     key, value = attention.k_proj(normed), attention.v_proj(normed)
@@ -118,14 +109,40 @@ def before_attention(layer: nn.Module, hidden: Tensor, rows: Tensor | None = Non
     return hidden, attention.q_proj(normed), key, value
 
 
-def after_attention(layer: nn.Module, hidden: Tensor, attended: Tensor) -> Tensor:
+def after_attention(layer: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
     """The rest of a `CLIPEncoderLayer`."""
     hidden = hidden + layer.self_attn.out_proj(attended)
     return hidden + layer.mlp(layer.layer_norm2(hidden))
 
 
+def encode_packed(
+    clip: PreTrainedModel,
+    chunk: Chunk,
+    before: Callable[..., tuple[Tensor, ...]] = before_attention,
+    after: Callable[..., Tensor] = after_attention,
+) -> Tensor:
+    """(texts, dim) embeddings of a chunk's texts, not normalised.
+
+    Only the last token of a text is read, so of the others the last layer computes no more than keys and values.
+
+    Args:
+        clip: a model with `text_model`, a text tower of CLIP, and `text_projection`.
+        before, after: `before_attention` and `after_attention`, or their `torch.compile`d forms.
+    """
+    text_model = clip.text_model
+    # to the embeddings each node is a text of its own, as they limit the length of a text
+    hidden = text_model.embeddings(chunk["input_ids"][:, None], position_ids=chunk["position_ids"][:, None])[:, 0]
+    *layers, last = text_model.encoder.layers
+    for layer in layers:
+        hidden, query, key, value = before(layer, hidden)
+        hidden = after(layer, hidden, _attend(layer.self_attn, chunk, query, key, value))
+    hidden, query, key, value = before(last, hidden, chunk["end_nodes"])
+    hidden = after(last, hidden, _attend(last.self_attn, chunk, query, key, value, ends_only=True))
+    return clip.text_projection(text_model.final_layer_norm(hidden))
+
+
 def _attend(
-    attention: nn.Module, chunk: Chunk, query: Tensor, key: Tensor, value: Tensor, ends_only: bool = False
+    attention: Layer, chunk: Chunk, query: Tensor, key: Tensor, value: Tensor, ends_only: bool = False
 ) -> Tensor:
     """Causal attention within texts: each (nodes, width) -> (nodes, width). With `ends_only` queries and result are
     of the texts' last tokens, (texts, width).
@@ -154,10 +171,11 @@ def _attend(
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, **options) -> Tensor:
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, **options)
-    # the CPU's bfloat16 kernel takes five times as long as its float32 one, backward
+    # backward, the CPU's bfloat16 kernel takes five times as long as its float32 one
+    dtype = q.dtype
     with torch.autocast("cpu", enabled=False):
         q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, **options)
+        return F.scaled_dot_product_attention(q, k, v, **options).to(dtype)
 
 
 class QuickGELU(nn.Module):
@@ -167,10 +185,11 @@ class QuickGELU(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return _quick_gelu.apply(x)
+        """Any shape, kept."""
+        return _QuickGELU.apply(x)
 
 
-class _quick_gelu(torch.autograd.Function):  # noqa: N801 (it is called as a function)
+class _QuickGELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         scaled = x * 1.702

@@ -1,12 +1,11 @@
 """`embed_pictures` on many machines: Ray Data gives batches of pictures to actors, each with a tower of its own.
 
-Pictures lie on a file system that all machines see. What an actor has embedded is in the cache as soon as it comes
-back, so a run that is killed goes on where it was.
+The pictures have to be on a file system that all machines see. What an actor has embedded is in the cache as soon as
+it comes back, so a run that is killed goes on where it was.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .image_embeds import Decoder, EmbeddingCache
+from .embedding_cache import EmbeddingCache
+from .errors import InputError
+from .pictures import Decoder
 
 
 def embed_pictures_on_ray(
@@ -26,18 +27,17 @@ def embed_pictures_on_ray(
     *,
     batch_size: int = 64,
 ) -> tuple[list[str], dict[str, str]]:
-    """As `image_embeds.embed_pictures`: the same arguments, the same result, the same cache.
+    """As `embedding_cache.embed_pictures`: the same arguments, the same result, the same cache.
 
-    One actor a GPU of the cluster where this machine has one, else one a core.
+    One actor per GPU of the cluster where this machine has a GPU, else one per core.
 
     Raises:
-        ValueError: Ray is not installed.
+        InputError: Ray is not installed.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else it writes a token to the home folder
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ValueError('Ray is not installed: pip install -e ".[ray]"') from error
+        raise InputError('Ray is not installed: pip install -e ".[ray]"') from error
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks, context.enable_progress_bars = 0, False
     kind = "GPU" if torch.cuda.is_available() else "CPU"
@@ -67,7 +67,7 @@ def embed_pictures_on_ray(
 
 
 class _Embedder:
-    """An actor: opened once, then a batch of numbers of pictures at a time."""
+    """An actor: it is opened once, then given batches of indices of pictures."""
 
     def __init__(self, pictures: Sequence[dict], preprocess: Callable, embed: Callable, known: frozenset[str]):
         self._decoder, self._embed = Decoder(pictures, preprocess, known), embed

@@ -1,8 +1,9 @@
-"""Train the embedded base CLIP from nothing: `python scripts/train_base_clip.py` (about 8 minutes on 2 cores).
+"""Train the embedded base CLIP from scratch: `python scripts/train_base_clip.py` (7 to 8 minutes on 2 cores).
 
-It sees drawn scenes and their web captions x only, never a paraphrase, with CLIP's own loss (plain symmetric InfoNCE,
-Radford et al. 2021). The tokenizer's merges are learnt on all training texts, as a vocabulary knows more words than a
-captioner uses. Overwrites `modeling_paraclip/base/`; it prints R@1 on the validation split when done.
+It sees only drawn scenes and their web captions x, never a paraphrase, and uses CLIP's own loss (plain symmetric
+InfoNCE, Radford et al. 2021). The tokenizer's merges are learnt from all training texts, because a vocabulary knows
+more words than a captioner uses. It overwrites `modeling_paraclip/base/` and prints R@1 on the validation split when
+it is done.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> CLIPTokenizer:
     )
     bpe.train_from_iterator(texts, trainer)
     learnt = json.loads(bpe.to_str())["model"]
-    # CLIP's own order: bytes, bytes that end a word, merges, then the two special tokens last
+    # CLIP's own order: bytes, bytes that end a word, merges, and the two special tokens last
     tokens = [*alphabet, *(f"{byte}</w>" for byte in alphabet)]
     merges = [tuple(merge) for merge in learnt["merges"]]
     tokens += [token for token in dict.fromkeys(a + b for a, b in merges) if token not in set(tokens)]
@@ -47,7 +48,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> CLIPTokenizer:
 
 
 def recall_at_1(model: CLIPModel, tokenizer: CLIPTokenizer, pixels: torch.Tensor, texts: list[str]) -> float:
-    """Share of texts whose own picture comes first among all of `pixels`."""
+    """The share of texts whose own picture comes first among all of `pixels`."""
     model.eval()
     with torch.inference_mode():
         image_embeds = torch.cat([model.get_image_features(p).pooler_output for p in pixels.split(100)])
@@ -104,7 +105,7 @@ def main() -> None:
         )
     )
 
-    # pictures stay bytes until their batch: 24,000 float pictures would take 2.6 GB
+    # pictures stay bytes until they are used: 24,000 float pictures would take 2.6 GB
     pictures = torch.from_numpy(np.stack([np.asarray(row["image"]) for row in rows]))
     mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
     input_ids = tokenizer([row["caption"] for row in rows], padding=True, return_tensors="pt")["input_ids"]

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback: deterministic answers, with the delays and faults a test asks for."""
+"""An OpenAI-compatible endpoint on loopback: deterministic answers, with delays and faults on request."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ WORDS = ("someone", "notices", "perhaps", "quietly", "today", "here", "indeed", 
 
 
 def reword(prompt: str) -> str:
-    """What the double answers: the quoted text of the prompt with a word before it, always the same one."""
+    """What the double answers: the quoted text of the prompt after a word that depends on it."""
     text = re.search(r'"(.*)"', prompt, re.DOTALL)[1]
     return f"{WORDS[sum(map(ord, text)) % len(WORDS)]} {text}"
 
@@ -25,14 +25,25 @@ class EndpointDouble:
         answer: prompt -> the message's content, or a `web.Response` to send instead.
         latency: seconds before an answer; with `jitter` a random share of it.
         fault: share of the requests that get a fault instead: 429, 503, a dropped connection or a malformed body.
+        hold: answer nothing until so many requests are in flight at once.
+
+    Requests after the first `allowed` (None: no limit) get no answer at all; a test may change it at any time.
 
     `answered` lists the prompts that got an answer, in order; `requests` counts all.
     """
 
     def __init__(
-        self, answer: Callable = reword, latency: float = 0.0, jitter: bool = False, fault: float = 0.0, seed=0
+        self,
+        answer: Callable = reword,
+        latency: float = 0.0,
+        jitter: bool = False,
+        fault: float = 0.0,
+        seed: int = 0,
+        hold: int = 0,
     ):
         self.answer, self.latency, self.jitter, self.fault = answer, latency, jitter, fault
+        self.hold = hold
+        self.allowed: int | None = None
         self.answered: list[str] = []
         self.requests = self.in_flight = self.most_in_flight = 0
         self.headers: list[dict] = []
@@ -40,6 +51,7 @@ class EndpointDouble:
 
     def __enter__(self):
         self._loop = asyncio.new_event_loop()
+        self._full, self._stopping = asyncio.Event(), asyncio.Event()
         started = threading.Event()
 
         async def serve():
@@ -63,6 +75,9 @@ class EndpointDouble:
 
     def __exit__(self, *_):
         async def stop():
+            self._full.set()
+            self._stopping.set()
+            await asyncio.sleep(0.01)  # the held requests end
             await self._runner.cleanup()
             self._loop.stop()
 
@@ -77,6 +92,12 @@ class EndpointDouble:
             body = await request.json()
             self.headers.append(dict(request.headers))
             prompt = body["messages"][-1]["content"]
+            if self.in_flight >= self.hold:
+                self._full.set()
+            await self._full.wait()
+            if self.allowed is not None and self.requests > self.allowed:
+                await self._stopping.wait()
+                return web.Response(status=503)
             delay = self.latency * (self._rng.random() if self.jitter else 1)
             if delay:
                 await asyncio.sleep(delay)

@@ -1,9 +1,13 @@
 """`train.py` with FSDP on CPUs: accelerate shards over accelerators only, so it is told that these are some."""
 
+import sys
+from pathlib import Path
+
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 
-import train
+sys.path[0] = str(Path(__file__).parents[1])  # not tests/, whose folders have the names of the packages
+import train  # noqa: E402
 
 _init = PartialState.__init__
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,17 @@ class HubDouble:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.lfs: dict[str, bytes] = {}
         self.tokens: set[str] = set()
+
+    def environment(self, home) -> dict[str, str]:
+        """For a process that takes this for the Hub (its client reads it at import), with its own caches."""
+        return {
+            **os.environ,
+            "HF_ENDPOINT": self.url,
+            "HF_TOKEN": "hf_secret",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(home),
+        }
 
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -59,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return method(self, body, **match.groupdict())
         return self.send({"error": f"no route {self.command} {path}"}, 404)
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815 (names of http.server)
 
     def whoami(self, body):
         self.send({"type": "user", "name": "tester", "orgs": [], "auth": {"type": "access_token"}})

@@ -1,7 +1,13 @@
 """The project's files tell the truth about each other."""
 
+import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
+
+from modeling_paraclip import __version__
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,3 +27,64 @@ def test_constraints_pin_every_dependency():
     pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text().lower(), flags=re.M))
     block = (ROOT / "setup.cfg").read_text().split("install_requires =")[1].split("[options.packages")[0]
     assert set(re.findall(r"^    ([\w-]+)", block, flags=re.M)) <= pinned
+
+
+def test_version_is_stated_once_and_the_same():
+    assert f"version = {__version__}\n" in (ROOT / "setup.cfg").read_text()
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it, by absolute name; of `from a import b` both a and a.b."""
+    package, found = path.relative_to(ROOT).parent.parts, set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): imports_of(path)
+    for package in ("modeling_paraclip", "dataset_builder", "eval")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [
+        ("modeling_paraclip", ("dataset_builder", "eval", "train")),
+        ("dataset_builder", ("modeling_paraclip", "eval", "train")),
+        ("eval", ("dataset_builder", "train")),
+    ],
+)
+def test_imports_run_one_way(package, others):
+    for module, imported in MODULES.items():
+        if module.split(".")[0] == package:
+            assert not {name.split(".")[0] for name in imported} & set(others), module
+
+
+def test_no_imports_run_in_circles():
+    graph = {module: imported & set(MODULES) for module, imported in MODULES.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_each_source_file_has_its_test_file():
+    without = {"modeling_paraclip.errors", "dataset_builder.errors", "dataset_builder.generators.lexicon"}
+    tests = {str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py")}
+    for module in set(MODULES) - without:
+        package, *folders, name = module.split(".")
+        name = name.strip("_")
+        if folders[:1] == ["metrics"]:
+            folders = ["metrics"]
+        expected = {
+            "/".join([package, *folders, f"test_{name}.py"]),
+            "/".join([package, f"test_{'_'.join([*folders, name])}.py"]),
+        }
+        assert tests & expected, module

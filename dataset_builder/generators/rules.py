@@ -1,17 +1,20 @@
 """Rewording by rule, offline: synonyms with their inflection, and a few alternations of syntax, for English captions.
 
 It is for trying the job and for corpora without a language model. What it must never change: numbers, colours,
-negation, names, and who does what to whom; so it does little where it is not sure. The same text always gets the
+negation, names, and who does what to whom. So it does little where it is not sure. The same text always gets the
 same rewording.
 """
 
+# ruff: noqa: RUF001 (typographic apostrophes are what captions have)
+
 from __future__ import annotations
 
+import argparse
+import functools
 import random
 import re
 
-from lemminflect import getAllLemmas, getInflection
-
+from ..errors import InputError
 from ..journal import Answer
 from .lexicon import CLOTHES, NOUNS, OTHERS, PLACES, VERBS
 
@@ -31,26 +34,60 @@ _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
 _TAGS = {"NOUN": ("NN", "NNS"), "VERB": ("VB", "VBZ", "VBG", "VBD")}
 
 
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Declare nothing: this backend has no options."""
+
+
+def from_args(args: argparse.Namespace) -> RulesGenerator:
+    """Make the generator that the command line asks for."""
+    return RulesGenerator()
+
+
 class RulesGenerator:
-    """`prompt` is ignored but for its step: the second one avoids the words that the text has, and moves more."""
+    """Rewords by rule. The prompt is ignored; step 2 replaces every word that it can, step 1 about two thirds."""
 
     def __init__(self):
+        try:
+            import lemminflect  # noqa: F401 (see _lemmas)
+        except ImportError as error:
+            raise InputError(
+                f"--generator rules needs the package {error.name}: pip install 'paraclip[generate]'"
+            ) from error
         self.identity = {"model": VERSION}
+        self.sampling: dict = {}
         self.retried = 0
 
-    async def generate(self, prompt: str, text: str) -> Answer:
-        return Answer(reword(text, thorough="avoiding use of existing words" in prompt))
+    async def generate(self, prompt: str, text: str, step: int) -> Answer:
+        """Reword `text`."""
+        return Answer(reword(text, thorough=step == 2))
 
     async def close(self) -> None:
-        pass
+        """Do nothing: there is nothing to free."""
+
+
+@functools.lru_cache(maxsize=2**16)
+def _lemmas(word: str) -> dict[str, tuple[str, ...]]:
+    """Part of speech -> lemmas of the word."""
+    from lemminflect import getAllLemmas  # not at the top: it loads for a second, and other backends do without
+
+    return getAllLemmas(word)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _forms(lemma: str, tag: str) -> tuple[str, ...]:
+    """The inflections of a lemma by a tag of the Penn Treebank, e.g. VBG."""
+    from lemminflect import getInflection
+
+    return getInflection(lemma, tag)
 
 
 def reword(text: str, thorough: bool = False) -> str:
     """A rewording of an English caption; `thorough` replaces every word it can, else about two thirds."""
     rng = random.Random(f"{VERSION} {thorough} {text}")
-    body, end = re.fullmatch(r"(.*?)(\s*[.!?]*\s*)", text, re.DOTALL).groups()
+    body = re.sub(r"\s*[.!?]*\s*\Z", "", text)
     if not body:
         return text
+    end = text[len(body) :]
     lowered = body if _is_name(body.split()[0]) else body[0].lower() + body[1:]
     moved = _alternate(lowered, rng)
     reworded = _articles(_synonyms(moved, rng, 1.0 if thorough else 0.65))
@@ -59,11 +96,11 @@ def reword(text: str, thorough: bool = False) -> str:
 
 def _is_name(word: str) -> bool:
     """Whether the first word of a caption would keep its capital anywhere: it is in no dictionary in lower case."""
-    return word[:1].isupper() and (word.isupper() and len(word) > 1 or not _known(word.lower()))
+    return word[:1].isupper() and ((word.isupper() and len(word) > 1) or not _known(word.lower()))
 
 
 def _known(word: str) -> bool:
-    return word in _DETERMINERS | _PREPOSITIONS or word in OTHERS or bool(getAllLemmas(word)) or word.isdigit()
+    return word in _DETERMINERS | _PREPOSITIONS or word in OTHERS or bool(_lemmas(word)) or word.isdigit()
 
 
 # ------------------------------------------------------------------------------------------------------- synonyms
@@ -112,7 +149,7 @@ def _choices(tokens: list[str], words: list[int], position: int) -> list[str]:
     if word in OTHERS:
         # "outside a house" is a preposition, "little by little" is a phrase, "near" is no adjective before a noun
         return [] if word == "outdoors" and after in _DETERMINERS else OTHERS[word]
-    lemmas = getAllLemmas(word)
+    lemmas = _lemmas(word)
     if _is_noun_here(word, lemmas, before, after):
         return _inflected(NOUNS, "NOUN", word, lemmas)
     if _is_verb_here(word, lemmas, before, after):
@@ -125,20 +162,20 @@ def _is_noun_here(word: str, lemmas: dict, before: str, after: str) -> bool:
         return False
     if _is_compound(word, after):
         return False
-    return "VERB" not in lemmas or before in _DETERMINERS | _PREPOSITIONS or "ADJ" in getAllLemmas(before)
+    return "VERB" not in lemmas or before in _DETERMINERS | _PREPOSITIONS or "ADJ" in _lemmas(before)
 
 
 def _is_compound(word: str, after: str) -> bool:
     """Whether `word` is the first half of a compound ("dog house", "street sign"), which is no synonym's place."""
     if not after or after in _FUNCTION_WORDS or after.endswith(("ing", "ed")):
         return False
-    nouns = getAllLemmas(after).get("NOUN", ())
-    singular = word in getAllLemmas(word).get("NOUN", ())
+    nouns = _lemmas(after).get("NOUN", ())
+    singular = word in _lemmas(word).get("NOUN", ())
     return _is_only_noun(after) or (singular and after in nouns)
 
 
 def _is_only_noun(word: str) -> bool:
-    return bool(word) and set(getAllLemmas(word)) == {"NOUN"} and word not in _PREPOSITIONS | _DETERMINERS
+    return bool(word) and set(_lemmas(word)) == {"NOUN"} and word not in _PREPOSITIONS | _DETERMINERS
 
 
 def _is_verb_here(word: str, lemmas: dict, before: str, after: str) -> bool:
@@ -146,9 +183,9 @@ def _is_verb_here(word: str, lemmas: dict, before: str, after: str) -> bool:
         return False
     if word.endswith("ing"):
         return not _is_only_noun(after) or before in ("is", "are", "was", "were")  # not "a running shoe"
-    plural = before in _PLURALS or (before.endswith("s") and "NOUN" in getAllLemmas(before))
+    plural = before in _PLURALS or (before.endswith("s") and "NOUN" in _lemmas(before))
     if word.endswith("s"):
-        return "NOUN" in getAllLemmas(before) and not plural
+        return "NOUN" in _lemmas(before) and not plural
     return plural or word.endswith("ed")
 
 
@@ -166,7 +203,7 @@ def _inflected(lexicon: dict[str, list[str]], kind: str, word: str, lemmas: dict
 def _tag(word: str, lemma: str, kind: str) -> str | None:
     if word == lemma:
         return _TAGS[kind][0]
-    return next((tag for tag in _TAGS[kind] if word in getInflection(lemma, tag)), None)
+    return next((tag for tag in _TAGS[kind] if word in _forms(lemma, tag)), None)
 
 
 def _inflect(synonym: str, tag: str) -> str:
@@ -175,7 +212,7 @@ def _inflect(synonym: str, tag: str) -> str:
         return synonym
     words = synonym.split()
     head = 0 if tag.startswith("V") or " on " in f" {synonym} " else -1
-    forms = getInflection(words[head], tag)
+    forms = _forms(words[head], tag)
     words[head] = forms[0] if forms else ""
     return " ".join(words) if words[head] else ""
 
@@ -244,13 +281,13 @@ def _drop_auxiliary(text: str) -> str:
 def _there_is(text: str) -> str:
     """a man riding a horse -> there is a man riding a horse"""
     match = re.match(r"(a|an|two|three|four|five|several|some) (?:[\w-]+ ){1,3}?(\w+ing) ", text)
-    if not match or match[2] in getAllLemmas(match[2]).get("VERB", (match[2],)) or not _SIMPLE.fullmatch(text):
+    if not match or match[2] in _lemmas(match[2]).get("VERB", (match[2],)) or not _SIMPLE.fullmatch(text):
         return text
     if re.search(r"\b(?:is|are|and|was|were)\b", text[: match.end()]):
         return text
     # the participle must be all the verb there is: not "a woman wearing a hat holds ..."
     for word in text[match.end() :].split():
-        lemmas = getAllLemmas(word)
+        lemmas = _lemmas(word)
         if word in ("is", "are", "was", "were") or (
             "VERB" in lemmas and (word.endswith("s") or word in lemmas["VERB"])
         ):
@@ -263,7 +300,7 @@ def _swap_pair(text: str) -> str:
     match = re.match(
         r"(an? (?:[\w-]+ )?[\w-]+) and (an? (?:[\w-]+ )?)([\w-]+) (?=(?:are|\w+ing|play|run|walk|sit|stand)\b)", text
     )
-    if not match or "NOUN" not in getAllLemmas(match[3]):
+    if not match or "NOUN" not in _lemmas(match[3]):
         return text
     return f"{match[2]}{match[3]} and {match[1]} {text[match.end() :]}"
 

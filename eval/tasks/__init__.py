@@ -1,0 +1,19 @@
+"""The tasks: `eval.tasks.NAME` has a function NAME of an encoder and the data folder (None: the Hub).
+
+This module imports nothing, so that `python -m eval --help` is quick. A new task is one file and one line here.
+"""
+
+# the names for --tasks, in the order of the tables, and what help says of their data
+NAMES = {
+    "paraphrased_retrieval": "DIR/*/*triples_val.jsonl (or _test) and images/; not on the Hub",
+    "image_text_retrieval": "DIR/*/captions.jsonl and images/; Hub: Flickr30k test",
+    "aro": "DIR/aro/visual_genome_*.json and images/, DIR/*/captions.jsonl; Hub: the first two",
+    "sts": "DIR/sts/*.tsv; Hub: STS12 to 16, STS-B, SICK-R",
+    "sugarcrepe": "DIR/sugarcrepe/*.tsv and images/; Hub: all kinds as one",
+    "sugarcrepe_pp": "DIR/sugarcrepe_pp/*.tsv and, optionally, images/; not on the Hub",
+    "negclip": "DIR/aro/negclip_*.tsv and images/; not on the Hub",
+    "winoground": "DIR/winoground/examples.jsonl and images/; Hub: facebook/winoground, with a login",
+    "cxc_sts": "DIR/cxc/cxc_sts_val.tsv (or _test); not on the Hub",
+    "zero_shot": "DIR/zeroshot/NAME/CLASS/*.jpg; Hub: CIFAR-10, CIFAR-100, ImageNet",
+}
+TEXT_TASKS = ("sts", "cxc_sts", "sugarcrepe_pp")  # need no pictures

@@ -1,19 +1,21 @@
-"""ARO (Yuksekgonul et al. 2023): does a model mind which word stands where?
+"""ARO (Yuksekgonul et al. 2023): does a model notice the order of the words?
 
-Protocol. VG-Relation and VG-Attribution: a picture, cropped to the box of what is spoken of, against its caption and
-the caption with the two objects (attributes) swapped; a tie is wrong.
-Two averages, both named: `accuracy_micro` over all items; `accuracy_macro` as the authors' notebook has it, over
-relations without those of `SYMMETRIC`, and over attribute pairs with at least 25 items. COCO-Order, Flickr30k-Order
-and the like (`SET-Order`): a caption against four perturbations of it; the nouns shuffled among themselves and the
-adjectives among themselves; all other words shuffled; words shuffled within each three; the threes shuffled. Captions
-and perturbations go through BLIP's cleaning, at most 30 words. Seeded by the caption, so that a caption always gets
-the same perturbations. Unlike the authors' spaCy model, TextBlob tags the words (it comes with the package: `pip
-install paraclip[order]`); a perturbation that equals its caption is drawn again up to 10 times and then left out,
-where the authors keep it. A tie is wrong here as well (the authors' `argmax` gives it to the caption).
+Protocol. VG-Relation and VG-Attribution: a picture, cropped to the box that the caption is about, against its caption
+and the caption with the two objects (attributes) swapped; a tie is wrong. There are two averages. `accuracy_micro` is
+over all items. `accuracy_macro` is that of the authors' notebook: over relations without those of `SYMMETRIC`, and
+over attribute pairs with at least 25 items.
+
+COCO-Order, Flickr30k-Order and the like (`SET-Order`): a caption against four perturbations of it. The first shuffles
+the nouns among themselves and the adjectives among themselves, the second all other words, the third the words
+within each group of three, the fourth these groups. Captions and perturbations go through BLIP's cleaning, which
+keeps at most 30 words. The caption is the seed, so that it always gets the same perturbations. The authors tag the
+words with a spaCy model; here it is TextBlob (`pip install 'paraclip[order]'`), whose tagger comes with the package.
+A perturbation that equals its caption is drawn again up to 10 times and then left out; the authors keep it. A tie is
+wrong here too; the authors' `argmax` gives it to the caption.
 
 Local data: `DIR/aro/visual_genome_relation.json` and `visual_genome_attribution.json` with the pictures in
-`DIR/aro/images`, as the authors publish them; for the orders, what `image_text_retrieval` reads. From the Hub: MTEB's
-copies of the first two, as they stand there and not cropped here: `accuracy_micro` only.
+`DIR/aro/images`, the authors' own files; for the orders, what `image_text_retrieval` reads. From the Hub: MTEB's
+copies of the first two, which are not cropped here: `accuracy_micro` only.
 """
 
 import importlib.util
@@ -23,6 +25,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+
+from modeling_paraclip.errors import InputError
 
 from ..data import HubSource, MissingData, pictures_in, rows_of
 from ..encoders import Encoder
@@ -42,7 +46,7 @@ FILES = {"VG-Relation": "visual_genome_relation.json", "VG-Attribution": "visual
 MIN_PER_ATTRIBUTES = 25
 MAX_WORDS = 30
 
-# relations whose swap may be true as well, in the authors' list
+# relations whose swap may be true too; the authors' list
 SYMMETRIC = frozenset(
     """
 adjusting, attached to, between, bigger than, biting, boarding, brushing, chewing, cleaning, climbing, close to,
@@ -71,7 +75,8 @@ on the side of, around
 
 def aro(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
     """(data set, "accuracy_micro" | "accuracy_macro") -> (n,) values."""
-    measured, reasons = {}, []
+    measured: dict[tuple[str, str], np.ndarray] = {}
+    reasons = []
     for name, source in HUB.items():
         try:
             measured |= _visual_genome(encoder, data_dir, name, source)
@@ -102,7 +107,8 @@ def _visual_genome(encoder: Encoder, data_dir: Path | None, name: str, source: H
         numbers=box,
         lists=() if is_relation else ("attributes",),
     )
-    boxes = [(x, y, x + w, y + h) for x, y, w, h in ([row[column] for column in box] for row in rows)]
+    corners = ([row[column] for column in box] for row in rows)
+    boxes: list[tuple | None] = [(x, y, x + w, y + h) for x, y, w, h in corners]
     pictures = pictures_in(folder / "images", [row["image_path"] for row in rows], boxes)
     right = first_is_best(encoder, pictures, [[row[column] for column in CAPTIONS] for row in rows])
     if is_relation:
@@ -113,8 +119,8 @@ def _visual_genome(encoder: Encoder, data_dir: Path | None, name: str, source: H
     measured = {(name, "accuracy_micro"): right}
     try:
         measured[name, "accuracy_macro"] = macro(right, groups, keep)
-    except ValueError as error:
-        raise ValueError(f"{folder / FILES[name]}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{folder / FILES[name]}: {error}") from error
     return measured
 
 
@@ -123,11 +129,15 @@ def _orders(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np
         raise MissingData("orders are made from local captions and pictures; give them with --data")
     sets = captions_in(data_dir)
     if importlib.util.find_spec("textblob") is None:
-        raise MissingData("the orders need a tagger: pip install paraclip[order]")
+        raise MissingData("the orders need a tagger: pip install 'paraclip[order]'")
     measured = {}
     for name, texts, pictures, picture_of_text in sets:
         choices = [[clean(text), *perturbations(text)] for text in texts]
         kept = [i for i, options in enumerate(choices) if len(options) > 1]
+        if not kept:
+            raise InputError(
+                f"{data_dir / name.partition(' ')[0]}: no caption has words that can be put in another order."
+            )
         folder, _, split = name.partition(" ")
         measured[f"{folder}-Order {split}".strip(), "accuracy_micro"] = first_is_best(
             encoder, [pictures[picture_of_text[i]] for i in kept], [choices[i] for i in kept]
@@ -136,12 +146,12 @@ def _orders(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np
 
 
 def clean(caption: str) -> str:
-    """As BLIP's `pre_caption`: lower case, some punctuation to spaces, at most 30 words."""
+    """BLIP's `pre_caption`: lower case, spaces for some punctuation, at most 30 words."""
     return " ".join(re.sub(r"([.!\"()*#:;~])", " ", caption.lower()).split()[:MAX_WORDS])
 
 
 def perturbations(caption: str) -> list[str]:
-    """Up to four cleaned perturbations of a caption, none equal to it once cleaned; at least two words are needed."""
+    """Up to four cleaned perturbations of a caption, none equal to the cleaned caption; none of a single word."""
     from nltk.tokenize import NLTKWordTokenizer
     from textblob.en import tag
 

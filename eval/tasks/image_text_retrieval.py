@@ -1,26 +1,33 @@
 """Image-text retrieval: does a text find its picture, and a picture one of its texts?
 
-Protocol: cosine similarity; R@k is the share of queries with a right answer among their first k; in text-to-image
-each text has one right picture, in image-to-text a picture has all its texts. Ties break by lower index. Local data:
-`DIR/FOLDER/captions.jsonl` with `image`, `captions` (a list) and, optionally, `split` (the `test` rows are measured,
-or `val` where there are none), and `DIR/FOLDER/images`; Karpathy's splits of Flickr30k and COCO go into this form
-line by line. From the Hub: the Flickr30k test split of MTEB (1,000 pictures, 5 captions each).
+Protocol: cosine similarity; R@k is the share of queries with a right answer among their first k. In text-to-image each
+query has one right picture; in image-to-text all captions of a picture are right. Ties break by lower index.
+Local data: `DIR/FOLDER/captions.jsonl` with `image`, `captions` (a list) and, optionally, `split` (the `test` rows are
+measured, or `val` where there are none), and `DIR/FOLDER/images`. Karpathy's splits of Flickr30k and COCO are easily
+written in this form. From the Hub: the Flickr30k test split of MTEB (1,000 pictures, 5 captions each).
 """
 
+import functools
+import logging
 from pathlib import Path
 
 import numpy as np
 
+from modeling_paraclip.errors import InputError
+
 from ..data import HubSource, MissingData, pictures_in, rows_of
 from ..encoders import Encoder
 
+logger = logging.getLogger(__name__)
+SMALL_GALLERY = 50
 HUB_REPO, HUB_REVISION = "mteb/flickr30kt2i", "e819702b287bfbe084e129a61f308a802b7c108e"
 
 
 def image_text_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    """(data set, "text_to_image_recall@k" | "image_to_text_recall@k") -> a value a query."""
-    measured = {}
+    """(data set, "text_to_image_recall@k" | "image_to_text_recall@k") -> one value per query."""
+    measured: dict[tuple[str, str], np.ndarray] = {}
     for name, texts, pictures, picture_of_text in captions_in(data_dir) if data_dir else [_from_hub()]:
+        warn_of_small_gallery(len(pictures))
         values = image_text_retrieval_values(
             encoder.texts(texts), encoder.pictures(pictures), np.array(picture_of_text)
         )
@@ -28,18 +35,25 @@ def image_text_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[
     return measured
 
 
+@functools.cache
+def warn_of_small_gallery(size: int) -> None:
+    """Say once per size that figures mean little where nearly everything is found."""
+    if size < SMALL_GALLERY:
+        logger.warning("Retrieval figures mean little in a gallery of %d pictures; measure on more.", size)
+
+
 def captions_in(data_dir: Path) -> list[tuple[str, list[str], list[dict], list[int]]]:
     """(name, texts, pictures, index of each text's picture) of each folder with captions and pictures."""
     found, reason = [], f"{data_dir} has no FOLDER/captions.jsonl"
     for file in sorted(data_dir.glob("*/captions.jsonl")):
         rows = rows_of(file, None, ("image",), lists=("captions",), optional=("split",))
-        splits = {row.get("split") for row in rows}
+        splits = [row.get("split") for row in rows]
         split = next((name for name in ("test", "val") if name in splits), None)
         rows = [row for row in rows if split is None or row.get("split") == split]
         names = [row["image"] for row in rows]
         repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else None
         if repeated:
-            raise ValueError(
+            raise InputError(
                 f"{file}: the picture {repeated.pop()} is there more than once; put its captions together."
             )
         try:
@@ -78,7 +92,7 @@ def image_text_retrieval_values(
     picture_of_text: np.ndarray,
     ks: tuple[int, ...] = (1, 5, 10),
 ) -> dict[str, np.ndarray]:
-    """Metric name -> values, one a query.
+    """Metric name -> one value per query.
 
     Args:
         text_embeds: (n, dim) L2-normalised.

@@ -1,7 +1,7 @@
-"""NegCLIP's word-swap lists (Yuksekgonul et al. 2023): a picture's caption against captions with two words swapped.
+"""NegCLIP's word swaps (Yuksekgonul et al. 2023): a picture's caption against captions with two words swapped.
 
 Protocol: right where the caption is above *all* its negatives in cosine to the picture; a tie is wrong. The authors
-made these lists for training and published no such figure: it is ours. Local data: `DIR/aro/negclip_*.tsv` with
+made these lists for training; the figure is ours. Local data: `DIR/aro/negclip_*.tsv` with
 `image`, `caption`, `negatives_json` (a JSON list), and the COCO val2014 pictures in `DIR/aro/images`. Not on the Hub.
 """
 
@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+
+from modeling_paraclip.errors import InputError
 
 from ..data import MissingData, pictures_in, rows_of
 from ..encoders import Encoder
@@ -18,7 +20,7 @@ from .choices import first_is_best
 def negclip(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
     """(list, "multiple_choice_accuracy") -> (n,) of 0 and 1. Rows without a negative are left out."""
     files = sorted((data_dir / "aro").glob("negclip_*.tsv")) if data_dir else []
-    if not files:
+    if not data_dir or not files:
         raise MissingData("give negclip_*.tsv with --data, in the folder aro; it is not on the Hub")
     measured = {}
     for file in files:
@@ -26,14 +28,14 @@ def negclip(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np
         for number, row in enumerate(rows, start=2):
             try:
                 negatives = json.loads(row["negatives_json"])
-                if not all(isinstance(negative, str) for negative in negatives):
+                if not isinstance(negatives, list) or not all(isinstance(negative, str) for negative in negatives):
                     raise TypeError("a list of texts is needed")
             except (json.JSONDecodeError, TypeError) as error:
-                raise ValueError(f"{file}, line {number}: negatives_json: {error}") from error
+                raise InputError(f"{file}, line {number}: negatives_json: {error}") from error
             choices.append([row["caption"], *(negative for negative in negatives if negative.strip())])
         kept = [i for i, texts in enumerate(choices) if len(texts) > 1]
         if not kept:
-            raise ValueError(f"{file}: no row has a negative")
+            raise InputError(f"{file}: no row has a negative.")
         pictures = pictures_in(data_dir / "aro" / "images", [rows[i]["image"] for i in kept])
         measured[f"NegCLIP {file.stem.removeprefix('negclip_')}", "multiple_choice_accuracy"] = first_is_best(
             encoder, pictures, [choices[i] for i in kept]

@@ -1,15 +1,17 @@
 """Semantic textual similarity: does the cosine of two sentences rank pairs as people do?
 
-Protocol, as MTEB's: the pairs of all subsets of a year are put together and Spearman's correlation is taken once; that
-of each subset stands beside it, where the data say which (local files do, the Hub's do not). A text is encoded as a
-query is, no prompt. Test splits. Known leaks: STS15-images and part of STS-B are captions of Flickr8k; STS-B overlaps
-STS12 to 16. Local data: `DIR/sts/NAME.tsv` with `score`, `sentence1`, `sentence2`, a file a subset.
+Protocol, that of MTEB: the pairs of all subsets of a year are put together and Spearman's correlation is taken once.
+Local files name the subsets, so each subset's correlation is given too; the Hub's data do not. Texts are encoded like
+queries, without a prompt. Test splits. Known leaks: STS15-images and part of STS-B are captions of Flickr8k; STS-B
+overlaps STS12 to 16. Local data: `DIR/sts/NAME.tsv` with `score`, `sentence1`, `sentence2`, one file for each subset.
 """
 
 import logging
 from pathlib import Path
 
 import numpy as np
+
+from modeling_paraclip.errors import InputError
 
 from ..data import HubSource, MissingData, rows_of
 from ..encoders import Encoder
@@ -50,7 +52,7 @@ SUBSETS = {
 
 
 def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    """(data set or subset, "spearman") -> (n, 2) of cosine and rating."""
+    """(data set or subset, "spearman") -> (n, 2): cosine and rating."""
     measured, reasons = {}, []
     for name in SUBSETS if data_dir else HUB:
         files = [data_dir / "sts" / f"{subset}.tsv" for subset in SUBSETS[name]] if data_dir else [None]
@@ -72,16 +74,16 @@ def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
 
 def _pairs(encoder: Encoder, file: Path | None, source: HubSource | None) -> np.ndarray:
     rows = rows_of(file, source, ("sentence1", "sentence2"), numbers=("score",))
-    sentences = ([row[column] for row in rows] for column in ("sentence1", "sentence2"))
-    return similarities(encoder, *sentences, [row["score"] for row in rows], file or source.repo)
+    firsts, seconds, ratings = ([row[column] for row in rows] for column in ("sentence1", "sentence2", "score"))
+    return similarities(encoder, firsts, seconds, ratings, file or (source.repo if source else ""))
 
 
 def similarities(
     encoder: Encoder, firsts: list[str], seconds: list[str], ratings: list[float], source: Path | str
 ) -> np.ndarray:
-    """(n, 2) of cosine and rating. Raises ValueError, naming `source`, where they cannot be ranked."""
+    """(n, 2): cosine and rating. InputError, naming `source`, where they cannot be ranked."""
     cosines = (encoder.texts(firsts) * encoder.texts(seconds)).sum(axis=1)
     try:
         return np.stack(checked(cosines, np.array(ratings)), axis=1)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise InputError(f"{source}: {error}") from error

@@ -1,9 +1,8 @@
 """SugarCrepe (Hsieh et al. 2023): is a picture nearer to its caption than to a hard negative?
 
-Protocol: right where cos(picture, caption) > cos(picture, negative), a tie is wrong; one figure a kind of negative, as
-the authors report it. Local data: `DIR/sugarcrepe/KIND.tsv` with `image`, `caption`, `negative_caption`, and the COCO
-val2017 pictures in `DIR/sugarcrepe/images`. From the Hub: MTEB's copy, which does not
-keep the kinds apart.
+Protocol: right where cos(picture, caption) > cos(picture, negative), a tie is wrong. One figure for each kind of
+negative, as the authors report it. Local data: `DIR/sugarcrepe/KIND.tsv` with `image`, `caption`, `negative_caption`,
+and the COCO val2017 pictures in `DIR/sugarcrepe/images`. From the Hub: MTEB's copy, which mixes the kinds.
 """
 
 from pathlib import Path
@@ -17,7 +16,7 @@ from .choices import first_is_best
 HUB = HubSource(
     "mteb/SUGARCREPE_fmt",
     "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8",
-    "train",  # the only split there is, though it is for testing
+    "train",  # the only split, though it is for testing
     {"image": "images", "caption": "caption", "negative_caption": "negative_caption"},
 )
 

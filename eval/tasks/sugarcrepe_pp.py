@@ -1,10 +1,10 @@
-"""SugarCrepe++ (Dumpala et al. 2024): do a caption and its paraphrase stand together against a hard negative?
+"""SugarCrepe++ (Dumpala et al. 2024): are a caption and its paraphrase nearer than a hard negative?
 
 Protocol, the authors' two figures. By text alone (`text_accuracy`): right where cos(caption, caption2) is above
-cos(caption, negative) *and* above cos(caption2, negative): is the paraphrase nearer than the hard negative? With
+cos(caption, negative) *and* above cos(caption2, negative). With
 pictures (`image_accuracy`): right where cos(picture, caption) and cos(picture, caption2) are both above cos(picture,
 negative). A tie is wrong. Local data: `DIR/sugarcrepe_pp/KIND.tsv` with `caption`, `caption2`, `negative_caption` and,
-for pictures, `image`, in `DIR/sugarcrepe_pp/images`; where that folder is not there, by text alone.
+for pictures, `image`, in `DIR/sugarcrepe_pp/images`; without that folder, by text alone.
 """
 
 from pathlib import Path

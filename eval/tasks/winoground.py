@@ -1,9 +1,9 @@
 """Winoground (Thrush et al. 2022): two pictures, two captions of the same words; which belongs to which?
 
-Protocol, the authors' three scores an item, all strict: text, each picture is nearer to its own caption; image, each
-caption is nearer to its own picture; group, both. From the Hub: `facebook/winoground`, which asks for a login. Local
-data: `DIR/winoground/examples.jsonl` with `image_0`, `image_1`, `caption_0`, `caption_1`, and `DIR/winoground/images/`
-with a `.png` of each name, as the authors' archive is laid out.
+Protocol, the authors' three scores of each item, ties being wrong. Text: each picture is nearer to its own caption.
+Image: each caption is nearer to its own picture. Group: both. From the Hub: `facebook/winoground` (needs a login).
+Local data: `DIR/winoground/examples.jsonl` with `image_0`, `image_1`, `caption_0`, `caption_1`, and
+`DIR/winoground/images/` with a `.png` of each name, the layout of the authors' archive.
 """
 
 from pathlib import Path

@@ -2,20 +2,20 @@
 
 Protocol: a class is the normalised mean of the normalised embeddings of its name in the 80 ImageNet templates of CLIP
 (or of `templates.json`); top-1, top-5, and top-1 averaged over classes; a tie counts as wrong. Local data: folders of
-class folders, `DIR/zeroshot/NAME/CLASS/*`, the class being the folder's name with `_` for spaces or what
-`classes.json` (`{folder: name}`) beside the folders says. From the Hub: CIFAR-10 and CIFAR-100 with their own class
-names, and ImageNet, which needs `open_clip` installed for CLIP's 1,000 names.
+class folders, `DIR/zeroshot/NAME/CLASS/*`. A class is named by its folder, with `_` for spaces, or by `classes.json`
+(`{folder: name}`) next to the folders. From the Hub: CIFAR-10 and CIFAR-100 with their own class names, and ImageNet,
+which needs `open_clip` for CLIP's 1,000 names.
 """
 
 import importlib.util
-import json
 import logging
 from pathlib import Path
 
-import datasets
 import numpy as np
 
-from ..data import HubSource, MissingData, rows_of
+from modeling_paraclip.errors import InputError
+
+from ..data import HubSource, MissingData, hub_labels, read_json, rows_of
 from ..encoders import Encoder
 from ..metrics.zero_shot_accuracy.zero_shot_accuracy import mean_per_class, ranks_of
 
@@ -52,7 +52,7 @@ def zero_shot(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], 
             measured[name, "top5_accuracy"] = (right_at < 5).astype(float)
         measured[name, "mean_per_class_accuracy"] = mean_per_class(top1, labels)
     if not measured:
-        raise MissingData("; ".join(reasons) or f"{data_dir / 'zeroshot'} has no folder of class folders")
+        raise MissingData("; ".join(reasons) or f"{data_dir}/zeroshot has no folder of class folders")
     for reason in reasons:
         logger.warning("zero_shot, in part: %s", reason)
     return measured
@@ -72,24 +72,28 @@ def _local(data_dir: Path) -> dict:
 
 def _class_folders(folder: Path):
     classes_file, templates_file = folder / "classes.json", folder / "templates.json"
-    names = json.loads(classes_file.read_text(encoding="utf-8")) if classes_file.is_file() else {}
+    names = read_json(classes_file) if classes_file.is_file() else {}
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name.strip() for name in names.values()):
+        raise InputError(f"{classes_file}: a JSON object is needed: folder -> name of the class.")
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     unnamed = [path.name for path in folders if names and path.name not in names]
     if unnamed:
-        raise ValueError(f"{classes_file} has no name for {', '.join(unnamed[:3])} ({len(unnamed)} in all).")
+        raise InputError(f"{classes_file} has no name for {', '.join(unnamed[:3])} ({len(unnamed)} in all).")
     pictures, labels = [], []
     for label, path in enumerate(folders):
         own = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not own:
-            raise ValueError(f"{path} has no pictures.")
+            raise InputError(f"{path} has no pictures.")
         pictures += [{"path": str(file), "bytes": None} for file in own]
         labels += [label] * len(own)
     if len(folders) < 2:
-        raise ValueError(f"{folder} has {len(folders)} class folders; at least 2 are needed.")
-    templates = json.loads(templates_file.read_text(encoding="utf-8")) if templates_file.is_file() else _templates()
+        raise InputError(f"{folder} has {len(folders)} class folders; at least 2 are needed.")
+    templates = read_json(templates_file) if templates_file.is_file() else _templates()
+    if not isinstance(templates, list) or not templates or not all(isinstance(t, str) for t in templates):
+        raise InputError(f'{templates_file}: a JSON list of texts is needed, e.g. ["a photo of a {{}}."].')
     without = [template for template in templates if "{}" not in template]
     if without:
-        raise ValueError(f"{templates_file}: {without[0]!r} has no {{}} where the class goes.")
+        raise InputError(f"{templates_file}: {without[0]!r} has no {{}} where the class goes.")
     return (
         [names.get(path.name, path.name.replace("_", " ")) for path in folders],
         np.array(labels),
@@ -110,9 +114,10 @@ def _from_hub(name: str, source: HubSource):
     if name == "ImageNet":
         if importlib.util.find_spec("open_clip") is None:
             raise MissingData("ImageNet needs the class names of open_clip: pip install open_clip_torch")
-        from open_clip import IMAGENET_CLASSNAMES as classes
+        from open_clip import IMAGENET_CLASSNAMES
+
+        classes = IMAGENET_CLASSNAMES
     rows = rows_of(None, source, numbers=("label",), optional=("image",))
     if name != "ImageNet":
-        features = datasets.load_dataset_builder(source.repo, source.name, revision=source.revision).info.features
-        classes = [label.replace("_", " ") for label in features[source.columns["label"]].names]
+        classes = [label.replace("_", " ") for label in hub_labels(source, "label")]
     return list(classes), np.array([int(row["label"]) for row in rows]), [row["image"] for row in rows], _templates()

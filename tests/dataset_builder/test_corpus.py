@@ -18,20 +18,20 @@ RECIPE = {
     "generator": "openai",
     "model": "writer-1",
     "sampling": {"temperature": 1.0},
-    "prompts": ["Say {} again", "Say {} anew"],
+    "prompts": ["Say {} again", "Say {} once more"],
     "limits": {"min_words": 2},
 }
 
 
 @pytest.fixture
 def finished(tmp_path):
-    """60 finished rows, one a repetition, and some of the others."""
+    """60 finished rows, one of them a repetition, and some of the others."""
     journal = Journal(tmp_path / "corpus" / "journal.sqlite", RECIPE)
 
     async def fill():
         for i in range(60):
             text = f"caption number {i % 59 + 100}"
-            await journal.add_row(Row(i, f"{i % 59}.jpg", text, f"{text} again", f"{text} anew", "done"))
+            await journal.add_row(Row(i, f"{i % 59}.jpg", text, f"{text} again", f"{text} once more", "done"))
         await journal.add_row(Row(60, "60.jpg", "x", None, None, "rejected", "caption: too few words"))
         await journal.add_row(Row(61, "61.jpg", "x y", None, None, "failed", "step 1: time-out"))
 
@@ -44,7 +44,8 @@ def test_stats(finished, capsys):
     cli.main(["stats", str(finished)])
     out = capsys.readouterr().out
     assert "62 rows: 60 done, 1 failed, 1 rejected" in out
-    assert "caption: too few words" in out and "tried again" in out
+    assert "caption: too few words" in out
+    assert "retry the failed rows" in out
     cli.main(["stats", str(finished), "--json"])
     assert json.loads(capsys.readouterr().out)["recipe"]["model"] == "writer-1"
 
@@ -61,7 +62,7 @@ def test_card_says_how_it_was_made(finished):
         "Say {} again",
         "temperature 1.0",
         "too few words",
-        "caption number 100 anew",
+        "caption number 100 once more",
         "| train | 50 |",
     ):
         assert text in card.text, text
@@ -90,7 +91,7 @@ def test_export_is_whole_or_not_at_all(finished, tmp_path, monkeypatch):
 
 
 def test_published_it_loads_with_the_plain_library(finished, tmp_path):
-    """A process of its own for each client, as the endpoint is read at import."""
+    """Each client has a process of its own, as it reads the endpoint when it is imported."""
     with HubDouble() as hub:
         environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0",
                        "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}  # fmt: skip
@@ -116,23 +117,9 @@ print(json.dumps([{k: len(v) for k, v in whole.items()}, {k: len(v) for k, v in 
       sorted(set(whole["train"]["image_id"]) & set(whole["validation"]["image_id"]))]))
 """
         sizes, named, first, shared = json.loads(python("-c", script).splitlines()[-1])
-    assert sum(sizes.values()) == 59 and sizes["validation"] > 3
+    assert sum(sizes.values()) == 59
+    assert sizes["validation"] > 3
     assert named == {"train": 59}
-    assert first["paraphrase_2"].endswith("anew") and first["model"] == "writer-1"
+    assert first["paraphrase_2"].endswith("once more")
+    assert first["model"] == "writer-1"
     assert shared == []
-
-
-def test_on_ray_it_is_the_same_corpus(tmp_path):
-    pytest.importorskip("ray", reason="ray is an extra: pip install paraclip[ray]")
-    (tmp_path / "captions.txt").write_text("".join(f"a dog beside number {i}\n" for i in range(100, 140)))
-    base = ["paraphrase", "--captions", str(tmp_path / "captions.txt"), "--generator", "rules", "--output"]
-    cli.main([*base, str(tmp_path / "local")])
-    cli.main([*base, str(tmp_path / "ray"), "--runner", "ray", "--partitions", "2"])
-
-    def rows(name):
-        return sorted((row["index"], row["paraphrase_2"]) for row in corpus.triples(tmp_path / name))
-
-    assert rows("local") == rows("ray")
-    assert len(list((tmp_path / "ray").glob("journal-*.sqlite"))) == 2
-    with pytest.raises(SystemExit, match="give the same number again"):
-        cli.main([*base, str(tmp_path / "ray"), "--runner", "ray", "--partitions", "3"])

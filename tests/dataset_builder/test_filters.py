@@ -1,5 +1,7 @@
 """What is cleaned, what is rejected and for which reason: cases as models and the web really write them."""
 
+# ruff: noqa: RUF001 (typographic quotation marks are what models write)
+
 import pytest
 
 from dataset_builder.filters import (

@@ -65,7 +65,8 @@ def server(tmp_path_factory):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
                 break
             except (urllib.error.URLError, ConnectionError):
-                assert time.monotonic() < deadline and process.poll() is None, (folder / "log").read_text()
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1", str(folder)
     finally:

@@ -1,43 +1,14 @@
-import json
+import importlib
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 from transformers import AutoProcessor
 
-from eval import report, suite
-from modeling_paraclip import encode_texts, load_clip
-
-
-@pytest.fixture
-def eval_set():
-    rng = np.random.default_rng(0)
-    return datasets.Dataset.from_dict(
-        {
-            "image_id": [f"{i // 2}.png" for i in range(24)],  # two rows a picture
-            "caption": [f"a red circle {i}" for i in range(24)],
-            "paraphrase_1": [f"circle {i} in red" for i in range(24)],
-            "paraphrase_2": [f"the scarlet disc {i}" for i in range(24)],
-            "image_embeds": np.repeat(rng.normal(size=(12, 8)), 2, axis=0),
-        }
-    )
-
-
-@pytest.fixture
-def measured(tiny_clip, eval_set):
-    model = load_clip(tiny_clip)
-    return suite.evaluate_model("tiny", model, AutoProcessor.from_pretrained(tiny_clip).tokenizer, {"val": eval_set})
-
-
-def test_results_file_has_the_documented_form(measured, tmp_path):
-    report.write_results(tmp_path / "results.json", measured)
-    entries = json.loads((tmp_path / "results.json").read_text())
-    assert set(entries[0]) == {"model", "task", "dataset", "metric", "value", "ci95", "n", "seconds"}
-    assert all(0 <= entry["ci95"][0] <= entry["value"] <= entry["ci95"][1] <= 1 for entry in entries)
-    by = {(entry["dataset"], entry["metric"]): entry for entry in entries}
-    assert by["val/paraphrase_2", "average_overlap@10"]["n"] == 24
-    assert by["val/caption", "image_to_text_recall@1"]["n"] == 12  # pictures, not rows
-    assert ("val/caption", "average_overlap@10") not in by
+from eval import data, suite, tasks
+from eval.encoders import load_encoder
+from modeling_paraclip import InputError, encode_texts, load_clip
 
 
 def test_gallery_is_the_distinct_pictures_of_all_sets(eval_set):
@@ -64,17 +35,59 @@ def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
     assert suite.bootstrap_ci95(np.array([0.5])) == [0.5, 0.5]
 
 
-def test_comparison_is_paired():
-    """A small gain on every query is beyond noise even where queries differ much."""
-    values = np.random.default_rng(0).uniform(0, 0.9, 200)
-    base, tuned = (
-        [suite.Measurement(name, "t", "d", "average_overlap@10", v, 0)]
-        for name, v in (("base", values), ("tuned", values + 0.01))
-    )
-    (row,) = report.compare(base, tuned)
-    assert row.beyond_noise
-    assert row.ci95 == pytest.approx([0.01, 0.01])
-    assert "+1.0*" in report.table([row])
-    assert "**+1.0**" in report.table([row], markdown=True)
-    (same,) = report.compare(base, base)
-    assert not same.beyond_noise
+def test_everything_is_encoded_once(folder, tiny_clip, tmp_path, monkeypatch):
+    encoder = load_encoder(str(tiny_clip), cache_dir=tmp_path)
+    seen = []
+    embed = encoder._towers.embed_texts
+    monkeypatch.setattr(encoder._towers, "embed_texts", lambda texts, name: seen.extend(texts) or embed(texts, name))
+    suite.evaluate(encoder, list(suite.TASKS), folder)
+    assert seen
+    assert len(seen) == len(set(seen))
+    again = load_encoder(str(tiny_clip), cache_dir=tmp_path)
+    monkeypatch.setattr(again._towers, "embed_texts", lambda texts, name: pytest.fail("encoded again"))
+    monkeypatch.setattr(again._towers, "embed_images", lambda pixels: pytest.fail("encoded again"))
+    suite.evaluate(again, list(suite.TASKS), folder)
+
+
+def test_sentence_encoders_run_text_tasks_only(encoder, folder, monkeypatch):
+    monkeypatch.setattr(encoder, "has_images", False)
+    measured, not_run = suite.evaluate(encoder, list(suite.TASKS), folder, skip_missing=True)
+    assert {m.task for m in measured} == set(suite.TEXT_TASKS)
+    assert all("no image tower" in reason for reason in not_run.values())
+
+
+def test_what_the_hub_does_not_give_is_said(encoder, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(data.datasets, "load_dataset", refuse)
+    measured, not_run = suite.evaluate(encoder, list(suite.TASKS), None, skip_missing=True)
+    assert not measured
+    assert set(not_run) == set(suite.TASKS)
+    with pytest.raises(ValueError, match=r"--tasks sts: .*offline"):
+        suite.evaluate(encoder, ["sts"], None)
+
+
+def test_each_task_is_one_file_and_one_name():
+    files = {path.stem for path in Path(tasks.__file__).parent.glob("*.py")} - {"__init__", "choices"}
+    assert set(suite.TASKS) == files
+    assert len(suite.TASKS) == len(files)
+    assert set(suite.TEXT_TASKS) <= set(suite.TASKS)
+    for name in suite.TASKS:
+        assert callable(getattr(importlib.import_module(f"eval.tasks.{name}"), name))
+
+
+@pytest.mark.parametrize(("size", "has_overlaps"), [(10, False), (11, True)])
+def test_overlaps_need_a_gallery_larger_than_their_depth(size, has_overlaps):
+    rng = np.random.default_rng(0)
+    gallery, texts = rng.normal(size=(size, 4)).astype(np.float32), rng.normal(size=(6, 3, 4)).astype(np.float32)
+    measured = suite.measure_retrieval(texts, gallery, np.arange(6))
+    names = {metric for task, column, metric in measured if task == "paraphrased_retrieval"}
+    overlaps = {"average_overlap@10", "jaccard_similarity@10"}
+    assert names == {"top_result_agreement", *(overlaps if has_overlaps else ())}
+    assert ("image_text_retrieval", "caption", "text_to_image_recall@1") in measured
+
+
+def test_named_tasks_without_data_are_an_input_error(encoder, tmp_path):
+    with pytest.raises(InputError, match=r"--tasks sts: .*is not there"):
+        suite.evaluate(encoder, ["sts"], tmp_path)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoProcessor, CLIPModel
 
 from modeling_paraclip import ParaCLIPCollator, ParaCLIPLoss, add_lora, info_nce, load_clip, losses
-from modeling_paraclip.trainer import group_rows
+from modeling_paraclip.collator import group_rows
 
 WORDS = [
     "a",
@@ -159,11 +159,12 @@ def test_tiled_loss_of_every_term_and_the_scale(monkeypatch):
     embeds = [torch.randn(50, 6, dtype=torch.float64, requires_grad=True) for _ in range(4)]
     scale = torch.tensor(2.3, dtype=torch.float64, requires_grad=True)
     group_ids = torch.randint(0, 30, (50,))
+    weights = {"image_text_weight": 0.5, "caption_paraphrase_weight": 2.0, "paraphrase_paraphrase_weight": 0.7}
     found = []
     for rows, tile in ((1024, 2**23), (0, 300)):
         monkeypatch.setattr(losses, "PLAIN_ROWS", rows)
         monkeypatch.setattr(losses, "TILE", tile)
-        outputs = ParaCLIPLoss(0.5, 2.0, 0.7, text_logit_scale=1.5)(*embeds, scale, group_ids)
+        outputs = ParaCLIPLoss(**weights, text_logit_scale=1.5)(*embeds, scale, group_ids)
         found.append((outputs["loss"], torch.autograd.grad(outputs["loss"], [*embeds, scale])))
     assert_same(found[1], found[0])
 

@@ -1,33 +1,13 @@
 import logging
-import sys
 
 import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor, CLIPModel
+from transformers import CLIPModel
 
-from modeling_paraclip import add_image_embeds, load_clip
-from modeling_paraclip.image_embeds import tower_key
-
-
-@pytest.fixture
-def model(tiny_clip):
-    return load_clip(tiny_clip)
-
-
-@pytest.fixture
-def image_processor(tiny_clip):
-    return AutoProcessor.from_pretrained(tiny_clip).image_processor
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    paths = [tmp_path / f"{name}.png" for name in "abc"]
-    for i, path in enumerate(paths):
-        Image.fromarray(np.random.default_rng(i).integers(0, 255, (50, 40, 3), dtype=np.uint8)).save(path)
-    return paths
+from modeling_paraclip import InputError, add_base_caption_embeds, add_image_embeds, encode_texts
 
 
 def dataset_of(paths):
@@ -76,28 +56,12 @@ def test_changed_picture_is_embedded_anew(model, image_processor, pictures, tmp_
     assert same == [True, False, True]
 
 
-def test_key_changes_with_weights_config_and_processor_but_not_with_text(model, image_processor, tiny_clip):
-    key = tower_key(model, image_processor)
-    with torch.no_grad():
-        model.text_projection.weight += 1
-        assert tower_key(model, image_processor) == key
-        model.visual_projection.weight[0, 0] += 1
-        assert tower_key(model, image_processor) != key
-        model.visual_projection.weight[0, 0] -= 1
-    model = load_clip(tiny_clip)
-    model.config.vision_config.hidden_act = "gelu"
-    assert tower_key(model, image_processor) != key
-    model = load_clip(tiny_clip)
-    image_processor.image_mean = [0.5, 0.5, 0.5]
-    assert tower_key(model, image_processor) != key
-
-
 def test_corpus_with_image_embeds_needs_no_pictures(model, image_processor, tmp_path):
-    dataset = datasets.Dataset.from_dict({"image_id": ["a"], "image_embeds": [[0.0] * 8]})
+    dataset = datasets.Dataset.from_dict({"image_id": ["a"], "image_embeds": [[1.0] * 8]})
     assert add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path) is not None
     assert not list(tmp_path.iterdir())
     other = datasets.Dataset.from_dict({"image_id": ["a"], "image_embeds": [[0.0] * 512]})
-    with pytest.raises(ValueError, match="vectors of 512 numbers, but the model projects to 8"):
+    with pytest.raises(ValueError, match="a vector of 512 numbers in row 1, but the model projects to 8"):
         add_image_embeds(other, model, image_processor)
 
 
@@ -133,26 +97,6 @@ def test_bad_picture_is_named_or_skipped(how, model, image_processor, pictures, 
     assert "1 bad pictures, 2 rows left out" in caplog.text
 
 
-def test_on_ray_it_is_the_same(model, image_processor, pictures, tmp_path, caplog):
-    pytest.importorskip("ray", reason="ray is an extra: pip install paraclip[ray]")
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no picture")
-    dataset = dataset_of([*pictures, bad, pictures[0]])
-    options = {"skip_bad_images": True, "batch_size": 2}
-    local = add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path / "local", **options)
-    for _ in range(2):  # and from the cache
-        on_ray = add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path / "ray", runner="ray", **options)
-        assert on_ray["image_id"] == local["image_id"] == ["a.png", "b.png", "c.png", "a.png"]
-        np.testing.assert_allclose(np.array(on_ray["image_embeds"]), np.array(local["image_embeds"]), atol=1e-3)
-    assert "1 bad pictures, 1 rows left out" in caplog.text
-
-
-def test_ray_that_is_not_there_is_named(model, image_processor, pictures, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match=r"Ray is not installed: pip install"):
-        add_image_embeds(dataset_of(pictures), model, image_processor, cache_dir=tmp_path, runner="ray")
-
-
 def test_bfloat16_is_near_and_kept_apart(model, image_processor, pictures, tmp_path):
     embeds = [
         np.array(
@@ -166,3 +110,42 @@ def test_bfloat16_is_near_and_kept_apart(model, image_processor, pictures, tmp_p
     assert ((embeds[0] * embeds[1]).sum(axis=1) > 0.999).all()
     assert not np.array_equal(*embeds)
     assert len(list(tmp_path.glob("image_embeds-*.sqlite"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        ([1.0] * 7, "a vector of 7 numbers in row 3"),
+        (None, "a vector of 0 numbers in row 3"),
+        ([1.0, float("nan")] * 4, "image_embeds of row 3 is all zeros, or not all finite"),
+        ([0.0] * 8, "image_embeds of row 3 is all zeros"),
+        ([1.0] * 7 + [None], "image_embeds of row 3"),
+    ],
+)
+def test_a_vector_that_cannot_be_trained_on_is_named_by_its_row(vector, message, model, image_processor):
+    good = [1.0] * 8
+    dataset = datasets.Dataset.from_dict({"image_id": list("abcd"), "image_embeds": [good, good, vector, good]})
+    with pytest.raises(InputError, match=message):
+        add_image_embeds(dataset, model, image_processor)
+
+
+def test_base_caption_embeds_are_the_bases_and_kept(model, tokenizer, tmp_path, monkeypatch):
+    texts = ["a red circle", "two stars", "a red circle"]
+    dataset = datasets.Dataset.from_dict({"caption": texts})
+    found = add_base_caption_embeds(dataset, model, tokenizer, cache_dir=tmp_path)
+    expected = encode_texts(model, tokenizer, texts).numpy()
+    np.testing.assert_allclose(np.array(found["base_caption_embeds"], np.float32), expected, atol=1e-3)
+    monkeypatch.setattr("modeling_paraclip.image_embeds.encode_texts", lambda *args: pytest.fail("encoded again"))
+    again = add_base_caption_embeds(dataset, model, tokenizer, cache_dir=tmp_path)
+    assert again["base_caption_embeds"][:] == found["base_caption_embeds"][:]
+
+
+def test_pictures_inside_the_data_set_are_embedded_from_their_bytes(model, image_processor, pictures, tmp_path):
+    by_path = dataset_of(pictures)
+    rows = [{"image_id": path.name, "image": {"bytes": path.read_bytes(), "path": None}} for path in pictures]
+    by_bytes = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    found = [
+        add_image_embeds(dataset, model, image_processor, cache_dir=tmp_path / name)["image_embeds"][:]
+        for name, dataset in (("paths", by_path), ("bytes", by_bytes))
+    ]
+    assert found[0] == found[1]

@@ -115,7 +115,9 @@ def test_float32_whatever_the_autocast():
 def test_weights_scale_their_terms_only():
     views = tensors(*embeds(6, views=4))
     plain = ParaCLIPLoss()(*views, 2.0)
-    weighted = ParaCLIPLoss(0.5, 2.0, 0.0)(*views, 2.0)
+    weighted = ParaCLIPLoss(image_text_weight=0.5, caption_paraphrase_weight=2.0, paraphrase_paraphrase_weight=0.0)(
+        *views, 2.0
+    )
     assert weighted["loss_image_text"] == plain["loss_image_text"]
     expected = 0.5 * plain["loss_image_text"] + 2.0 * plain["loss_caption_paraphrase"]
     assert weighted["loss"].item() == pytest.approx(expected.item())
@@ -126,3 +128,18 @@ def test_gradient_matches_finite_differences():
     positives = torch.eye(4, dtype=torch.bool)
     positives[0, 1] = positives[1, 0] = True
     assert torch.autograd.gradcheck(lambda a, b: info_nce(a, b, 1.0, positives=positives), (q, k))
+
+
+def test_formula_is_what_is_summed():
+    assert ParaCLIPLoss().formula() == "L = L1(images, x'') + L2(x, x') + L3(x', x'')"
+    loss = ParaCLIPLoss(image_text_weight=0, caption_paraphrase_weight=0.3, distillation_weight=2)
+    assert loss.formula() == "L = 0.3 L2(x, x') + L3(x', x'') + 2 mean(1 - cos(x, x of the base))"
+
+
+def test_weights_that_make_no_loss_are_refused():
+    with pytest.raises(ValueError, match="all weights of the loss are 0"):
+        ParaCLIPLoss(image_text_weight=0, caption_paraphrase_weight=0, paraphrase_paraphrase_weight=0)
+    with pytest.raises(ValueError, match="imagetext_weight: no such weight; there are image_text"):
+        ParaCLIPLoss(imagetext_weight=1)
+    with pytest.raises(ValueError, match="the term distillation needs base_caption_embeds"):
+        ParaCLIPLoss(distillation_weight=1)(*tensors(*embeds(3, views=4)), 1.0)

@@ -1,116 +1,28 @@
 import json
 import logging
+import os
+import signal
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
-import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor
+from torch.nn import functional as F
+from transformers import TrainerCallback
 
 from modeling_paraclip import (
     CheckpointError,
+    InputError,
     NotFiniteLoss,
-    ParaCLIPCollator,
     ParaCLIPTrainer,
     ParaCLIPTrainingArguments,
+    checkpoints,
     last_checkpoint,
     load_clip,
-    tokenize,
+    losses,
 )
-from modeling_paraclip.trainer import COMPLETE, group_rows
-from tests.unpack import unpack
-
-
-def make_rows(n, **changes):
-    rng = torch.Generator().manual_seed(0)
-    return [
-        {
-            "image_id": f"{i}.png",
-            "caption": f"a red circle {i}",
-            "paraphrase_1": f"circle number {i} in red",
-            "paraphrase_2": f"the scarlet disc {i}",
-            "image_embeds": torch.randn(8, generator=rng).tolist(),
-            **{name: values[i] for name, values in changes.items()},
-        }
-        for i in range(n)
-    ]
-
-
-@pytest.fixture
-def tokenizer(tiny_clip):
-    return AutoProcessor.from_pretrained(tiny_clip).tokenizer
-
-
-def test_tokenize_keeps_the_end_token_and_counts_truncation(tokenizer, caplog):
-    rows = make_rows(2, paraphrase_1=["circle " * 200, "circle"])
-    with caplog.at_level(logging.WARNING):
-        tokenized = tokenize(datasets.Dataset.from_list(rows), tokenizer)
-    long = tokenized[0]["input_ids"][1]
-    assert len(long) == 77
-    assert long[-1] == tokenizer.eos_token_id
-    assert long.count(tokenizer.eos_token_id) == 1
-    assert "1 of 6 texts were truncated to 77 tokens" in caplog.text
-
-
-def test_collator_packs_each_distinct_text_once(tokenizer):
-    rows = make_rows(40, caption=["a red circle" + " and a star" * (i % 5) for i in range(40)])
-    tokenized = tokenize(datasets.Dataset.from_list(rows), tokenizer)
-    batch = ParaCLIPCollator(chunk_tokens=60)(list(tokenized))
-    packed = [text for chunk in batch["chunks"] for text in unpack(chunk)]
-    assert [[packed[i] for i in row] for row in batch["text_index"].tolist()] == [
-        row["input_ids"] for row in tokenized
-    ]
-    assert sorted(packed) == sorted({tuple(ids): ids for row in tokenized for ids in row["input_ids"]}.values())
-    assert len(batch["chunks"]) > 3
-    assert batch["image_embeds"].shape == (40, 8)
-
-
-def test_what_follows_an_end_token_is_cut(tokenizer):
-    spelled = tokenizer.eos_token
-    (row,) = tokenize(datasets.Dataset.from_list(make_rows(1, caption=[f"a star {spelled} ring"])), tokenizer)
-    assert row["input_ids"][0] == tokenizer("a star")["input_ids"]
-
-
-def test_same_pictures_and_same_texts_are_one_group(tokenizer):
-    rows = make_rows(6, image_id=["a", "b", "a", "c", "d", "e"])
-    rows[3]["paraphrase_2"] = "THE Scarlet disc 1"  # row 1's x'', which the tokenizer lowercases
-    rows[4]["caption"] = rows[3]["paraphrase_1"]  # same text in another column
-    batch = ParaCLIPCollator()(list(tokenize(datasets.Dataset.from_list(rows), tokenizer)))
-    a, b, c, d, e, f = group_rows(batch["row_keys"].numpy()).tolist()
-    assert a == c
-    assert b == d == e
-    assert len({a, b, f}) == 3
-
-
-def test_group_rows_joins_chains():
-    assert len(set(group_rows(np.array([[1, 6], [2, 7], [3, 8], [1, 2], [3, 1]])))) == 1
-    first, second, third = group_rows(np.array([[1], [2], [1]]))
-    assert first == third != second
-
-
-def train(tiny_clip, tmp_path, tokenizer, rows, resume=None, **arguments):
-    model = load_clip(tiny_clip, vision=False)
-    trainer = ParaCLIPTrainer(
-        model=model,
-        args=ParaCLIPTrainingArguments(
-            **{
-                "output_dir": str(tmp_path),
-                "learning_rate": 1e-2,
-                "per_device_train_batch_size": 4,
-                "logging_steps": 1,
-                "save_strategy": "no",
-                "use_cpu": True,
-                "disable_tqdm": True,
-                **arguments,
-            }
-        ),
-        train_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
-        eval_dataset=tokenize(datasets.Dataset.from_list(rows), tokenizer),
-        data_collator=ParaCLIPCollator(arguments.get("encode_chunk_tokens", 8192)),
-    )
-    trainer.train(resume_from_checkpoint=resume)
-    return trainer
+from modeling_paraclip.losses import Term
+from tests.modeling_paraclip.rows import make_rows, train
 
 
 def test_terms_are_logged_and_add_up(tiny_clip, tmp_path, tokenizer):
@@ -153,10 +65,10 @@ def test_a_loss_that_is_no_number_stops_with_the_rows(tiny_clip, tmp_path, token
 def test_an_incomplete_checkpoint_is_skipped_with_a_warning(tiny_clip, tmp_path, tokenizer, caplog):
     train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=4, save_strategy="steps", save_steps=2)
     assert not (tmp_path / "checkpoint.saving").exists()
-    (tmp_path / "checkpoint-4" / COMPLETE).unlink()
+    (tmp_path / "checkpoint-4" / checkpoints.COMPLETE).unlink()
     with caplog.at_level(logging.WARNING):
         assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    assert "checkpoint-4 is not complete" in caplog.text
+    assert "checkpoint-4 is not a complete checkpoint" in caplog.text
     with pytest.raises(ValueError, match="not a complete checkpoint"):
         train(tiny_clip, tmp_path, tokenizer, make_rows(8), resume=str(tmp_path / "checkpoint-4"))
 
@@ -181,7 +93,7 @@ def test_the_best_checkpoint_is_known_by_its_final_place(tiny_clip, tmp_path, to
         eval_strategy="steps", load_best_model_at_end=True, save_total_limit=1,
     )  # fmt: skip
     best = Path(trainer.state.best_model_checkpoint)
-    assert best.parent == tmp_path and (best / COMPLETE).is_file()
+    assert best.parent == tmp_path and (best / checkpoints.COMPLETE).is_file()
     assert json.loads((best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(best)
 
 
@@ -203,3 +115,107 @@ def test_compiled_layers_are_few_and_the_same(recompute, tiny_clip, tmp_path, to
     assert 4 <= graphs <= (12 if recompute else 4)
     losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (plain, compiled)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_new_term_is_one_entry_and_one_argument(tiny_clip, tmp_path, tokenizer, monkeypatch):
+    """With a column of its own, from the data set to the log and the formula."""
+
+    def nearness(embeds, own, *, scale, group_ids):
+        return 1 - F.cosine_similarity(embeds, own).mean()
+
+    term = Term("nearness", "N(x, own)", ("caption_embeds", "own_embeds"), nearness, 0)
+    monkeypatch.setattr(losses, "TERMS", (*losses.TERMS, term))
+    monkeypatch.setattr("modeling_paraclip.training_args.TERMS", losses.TERMS)
+
+    @dataclass
+    class Arguments(ParaCLIPTrainingArguments):
+        nearness_weight: float = field(default=0.0, metadata={"help": "Weight of N(x, own)."})
+
+    rows = make_rows(8, own_embeds=torch.randn(8, 8).tolist())
+    model = load_clip(tiny_clip, vision=False)
+    model.loss = Arguments(output_dir=str(tmp_path), nearness_weight=3).make_loss()
+    assert model.loss.formula().endswith("+ 3 N(x, own)")
+    trainer = train(
+        tiny_clip, tmp_path, tokenizer, rows, model=model, arguments_class=Arguments, nearness_weight=3, max_steps=2
+    )
+    assert trainer.run["nearness_weight"] == 3
+    logged = next(entry for entry in trainer.state.log_history if "loss_nearness" in entry)
+    assert logged["loss"] > 3 * logged["loss_nearness"] > 0
+
+
+def test_a_last_batch_of_one_row_is_dropped(tiny_clip, tmp_path, tokenizer):
+    for n, steps in ((9, 2), (8, 2), (10, 3), (4, 1)):  # in batches of 4
+        trainer = train(tiny_clip, tmp_path, tokenizer, make_rows(n), num_train_epochs=1)
+        assert trainer.state.global_step == steps, n
+        assert not trainer.args.dataloader_drop_last  # evaluation needs all rows
+
+
+def test_several_gpus_in_one_process_are_not_wrapped(tiny_clip, tmp_path, tokenizer, monkeypatch, caplog):
+    """The Trainer would split the batch, and with it the negatives, by DataParallel."""
+    monkeypatch.setattr("transformers.TrainingArguments.n_gpu", property(lambda self: 2))
+    with caplog.at_level(logging.WARNING):
+        trainer = train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=1)
+    assert trainer.args.n_gpu == 1
+    assert type(trainer.model_wrapped).__name__ == "ParaCLIPModel"
+    assert "torchrun --nproc_per_node 2" in caplog.text
+
+
+class _SignalAt(TrainerCallback):
+    def __init__(self, number):
+        self._number = number
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            os.kill(os.getpid(), self._number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(number, tiny_clip, tmp_path, tokenizer, monkeypatch):
+    before = signal.getsignal(number)
+    made = ParaCLIPTrainer.__init__
+
+    def with_signal(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        self.add_callback(_SignalAt(number))
+
+    monkeypatch.setattr(ParaCLIPTrainer, "__init__", with_signal)
+    trainer = train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=50)
+    assert trainer.stopped_by == number
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
+    assert signal.getsignal(number) == before
+
+
+def test_another_run_is_not_resumed(tiny_clip, tmp_path, tokenizer):
+    save = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), **save)
+    with pytest.raises(InputError, match=r"checkpoint-2 belongs to another run: learning_rate was 0.01, now 0.5"):
+        train(tiny_clip, tmp_path, tokenizer, make_rows(8), **save, learning_rate=0.5, resume="last")
+
+
+def test_a_checkpoint_is_no_model_and_holds_no_pickled_arguments(tiny_clip, tmp_path, tokenizer):
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=2, save_strategy="steps", save_steps=2,
+          hub_token="hf_secret")  # fmt: skip
+    names = {path.name for path in (tmp_path / "checkpoint-2").iterdir()}
+    assert not names & {"config.json", "model.safetensors", "training_args.bin", "tokenizer.json"}
+    assert checkpoints.TRAINED in names
+    assert not [path for path in (tmp_path / "checkpoint-2").iterdir() if b"hf_secret" in path.read_bytes()]
+
+
+def test_only_checkpoints_of_this_run_are_rotated(tiny_clip, tmp_path, tokenizer):
+    for name in ("checkpoint-best", "checkpoint-old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=4, save_strategy="steps", save_steps=1,
+          save_total_limit=1)  # fmt: skip
+    assert sorted(path.name for path in tmp_path.glob("checkpoint*")) == [
+        "checkpoint-4",
+        "checkpoint-best",
+        "checkpoint-old",
+    ]
+
+
+def test_more_steps_than_the_schedule_was_made_for_are_said(tiny_clip, tmp_path, tokenizer, caplog):
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=2, save_strategy="steps", save_steps=2)
+    trainer = train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=3, resume="last")
+    assert trainer.state.global_step == 3
+    assert "resumed to 3 steps; the learning rate so far was for 2" in caplog.text

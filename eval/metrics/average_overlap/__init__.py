@@ -1,0 +1,1 @@
+"""The metric `average_overlap`."""

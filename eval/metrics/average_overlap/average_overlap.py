@@ -14,7 +14,7 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids; or, with
         the configuration "scores", list of the scores of one gallery, ranked here, ties by lower index.
-    references: likewise, the ranking to compare with; same length as predictions.
+    references: the rankings to compare with, in the same form; same length as predictions.
     k: list of depths, by default [10].
     ci95: whether to add a bootstrap 95% interval over the pairs, by default False.
 Returns:
@@ -42,7 +42,7 @@ def average_overlap(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
     if a.shape[1] < k or b.shape[1] < k:
         raise ValueError(f"average_overlap@{k} needs rankings of {k} ids, got {min(a.shape[1], b.shape[1])}")
     overlap = np.empty(len(a))
-    step = max(1, 2**26 // (k * k))  # rows at a time, so that the comparison of all with all stays small
+    step = max(1, 2**26 // (k * k))  # rows at a time: comparing all with all takes k * k numbers per row
     depth = np.maximum(*np.indices((k, k)))
     for start in range(0, len(a), step):
         rows = slice(start, start + step)
@@ -63,6 +63,8 @@ def _ci95(values: np.ndarray) -> list[float]:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class AverageOverlap(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         kind = "float32" if self.config_name == "scores" else "string"
         ids = datasets.Sequence(datasets.Value(kind))
@@ -75,7 +77,7 @@ class AverageOverlap(evaluate.Metric):
 
     def _compute(self, predictions, references, k=(10,), ci95=False):
         a, b = (self._ranked(rankings, max(k)) for rankings in (predictions, references))
-        result = {}
+        result: dict[str, float | list[float]] = {}
         for depth in k:
             values = average_overlap(a, b, depth)
             result[f"average_overlap@{depth}"] = float(values.mean())

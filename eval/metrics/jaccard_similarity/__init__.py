@@ -1,0 +1,1 @@
+"""The metric `jaccard_similarity`."""

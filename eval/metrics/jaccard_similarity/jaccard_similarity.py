@@ -13,7 +13,7 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids; or, with
         the configuration "scores", list of the scores of one gallery, ranked here, ties by lower index.
-    references: likewise, the ranking to compare with; same length as predictions.
+    references: the rankings to compare with, in the same form; same length as predictions.
     k: list of depths, by default [10].
     ci95: whether to add a bootstrap 95% interval over the pairs, by default False.
 Returns:
@@ -54,6 +54,8 @@ def _ci95(values: np.ndarray) -> list[float]:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class JaccardSimilarity(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         kind = "float32" if self.config_name == "scores" else "string"
         ids = datasets.Sequence(datasets.Value(kind))
@@ -66,7 +68,7 @@ class JaccardSimilarity(evaluate.Metric):
 
     def _compute(self, predictions, references, k=(10,), ci95=False):
         a, b = (self._ranked(rankings, max(k)) for rankings in (predictions, references))
-        result = {}
+        result: dict[str, float | list[float]] = {}
         for depth in k:
             values = jaccard_similarity(a, b, depth)
             result[f"jaccard_similarity@{depth}"] = float(values.mean())

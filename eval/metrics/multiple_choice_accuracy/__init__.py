@@ -1,0 +1,1 @@
+"""The metric `multiple_choice_accuracy`."""

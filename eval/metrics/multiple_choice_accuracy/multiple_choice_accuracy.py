@@ -1,4 +1,4 @@
-"""Accuracy of picking the right one of several texts by score, as ARO and SugarCrepe ask; a tie is wrong."""
+"""Accuracy of choosing the right one of several texts by score (ARO, SugarCrepe); a tie is wrong."""
 
 import datasets
 import evaluate
@@ -13,8 +13,8 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: list of lists of floats, the scores of an item's choices.
     references: list of ints, the index of the right one.
-    groups: optional list of str, one an item, for the macro average.
-    exclude_groups: optional list of str, groups whose items count nothing (as ARO's symmetric relations).
+    groups: optional list of str, one per item, for the macro average.
+    exclude_groups: optional list of str, groups whose items are left out (e.g. ARO's symmetric relations).
     ci95: whether to add a bootstrap 95% interval over the items of the micro average, by default False.
 Returns:
     multiple_choice_accuracy: float in 0..1, micro.
@@ -52,6 +52,8 @@ def _ci95(values: np.ndarray) -> list[float]:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class MultipleChoiceAccuracy(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
@@ -71,7 +73,7 @@ class MultipleChoiceAccuracy(evaluate.Metric):
             right, groups = right[kept], [group for group, keep in zip(groups, kept) if keep]
         if not len(right):
             raise ValueError("multiple_choice_accuracy: no item is left")
-        result = {"multiple_choice_accuracy": float(right.mean())}
+        result: dict[str, float | list[float]] = {"multiple_choice_accuracy": float(right.mean())}
         if ci95:
             result["multiple_choice_accuracy_ci95"] = _ci95(right)
         if groups is not None:

@@ -1,0 +1,1 @@
+"""The metric `retrieval_recall`."""

@@ -1,10 +1,11 @@
-"""Recall of retrieval at several depths, and the median rank, with any number of right answers a query."""
+"""Recall of retrieval at several depths, and the median rank, with any number of right answers per query."""
 
 import datasets
 import evaluate
 import numpy as np
 
-_DESCRIPTION = """ A query is answered at k where one of its right answers is among the first k of its ranking: R@k is
+_DESCRIPTION = """
+A query is answered at k where one of its right answers is among the first k of its ranking: R@k is
 the share of such queries. The rank of a query is that of its best right answer, from 1; the median rank is the median
 over queries. Text-to-image and image-to-text are two calls: with texts as queries and one picture each, then with
 pictures as queries and all their texts.
@@ -62,6 +63,8 @@ def _ci95(values: np.ndarray) -> list[float]:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RetrievalRecall(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         ids = datasets.Sequence(datasets.Value("string"))
         return evaluate.MetricInfo(
@@ -75,7 +78,7 @@ class RetrievalRecall(evaluate.Metric):
         if min(k) < 1:
             raise ValueError(f"retrieval_recall: k is {min(k)}, but has to be 1 or more")
         ranks = best_ranks(predictions, references)
-        result = {}
+        result: dict[str, float | list[float]] = {}
         for depth in k:
             result[f"recall@{depth}"] = float((ranks <= depth).mean())
             if ci95:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 
 _DESCRIPTION = """
-Spearman's rank correlation of predicted similarities (as a rule cosines) with ratings by people, and Pearson's beside
-it. Equal values share their mean rank.
+Spearman's and Pearson's correlation of predicted similarities (usually cosines) with people's ratings. In Spearman's,
+equal values share their mean rank.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -53,6 +53,8 @@ def spearman(predictions: np.ndarray, references: np.ndarray) -> float:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class StsSpearman(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,

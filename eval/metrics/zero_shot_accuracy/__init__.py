@@ -1,0 +1,1 @@
+"""The metric `zero_shot_accuracy`."""

@@ -11,7 +11,7 @@ Mean per class: the mean over the classes that occur of top-1 in each.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: list of lists of floats, the score of each class, as many for all items.
+    predictions: list of lists of floats, the score of each class, equally many for all items.
     references: list of ints, the index of the right class.
     ci95: whether to add a bootstrap 95% interval over the items, by default False.
 Returns:
@@ -63,6 +63,8 @@ def _ci95(values: np.ndarray) -> list[float]:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class ZeroShotAccuracy(evaluate.Metric):
+    """The module that `evaluate.load` gives."""
+
     def _info(self):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
@@ -77,7 +79,7 @@ class ZeroShotAccuracy(evaluate.Metric):
         labels = np.array(references)
         scores = np.array(list(predictions))
         ranks = ranks_of(scores, labels)
-        result = {}
+        result: dict[str, float | list[float]] = {}
         for k in (1, 5) if scores.shape[1] > 5 else (1,):
             result[f"top{k}_accuracy"] = float((ranks < k).mean())
             if ci95:

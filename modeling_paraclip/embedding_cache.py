@@ -1,0 +1,230 @@
+"""Vectors computed once and kept: the frozen tower's of every picture, and those of texts.
+
+There is one SQLite file for each tower, keyed by content. The file's name hashes the tower's weights, its
+configuration and the preprocessing, so nothing stale is ever found. A run that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub.constants import HF_HOME
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import BaseImageProcessor, PreTrainedModel
+
+from .architectures import image_tower, text_tower
+from .errors import InputError
+from .pictures import DECODER, Decoder
+
+DEFAULT_CACHE_DIR = Path(HF_HOME) / "paraclip"
+FEW = 256  # up to this many pictures are decoded in this process: starting workers would take longer
+TEXTS = 4096  # how many texts are encoded between two writes
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    digest TEXT NOT NULL
+);
+"""
+# A file that was changed within this time of being read may change again without a new time stamp (git: "racy").
+RACY_NS = 2 * 10**9
+
+
+def weights_key(modules: Sequence[nn.Module], *descriptions: str) -> str:
+    """Hash of all that decides an embedding: weights with their dtypes, configuration, preprocessing."""
+    digest = hashlib.sha256("\n".join(descriptions).encode())
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def image_key(model: PreTrainedModel, image_processor: BaseImageProcessor) -> str:
+    """`weights_key` of the image tower of a dual encoder: weights, configuration, image processor, decoder."""
+    described = model.config.vision_config.to_json_string() + image_processor.to_json_string() + DECODER
+    return weights_key(image_tower(model), described)
+
+
+def text_key(model: PreTrainedModel, tokenizer) -> str:
+    """`weights_key` of the text tower of a dual encoder: weights, configuration, tokenizer."""
+    return weights_key(text_tower(model), model.config.text_config.to_json_string(), describe_tokenizer(tokenizer))
+
+
+def describe_tokenizer(tokenizer) -> str:
+    """All that decides the ids of a text, without the truncation and padding that its last call left in it."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({**described, "truncation": None, "padding": None}, sort_keys=True)
+
+
+class EmbeddingCache:
+    """A SQLite file of vectors by the digest of what they embed. Every `put` is durable.
+
+    Raises:
+        InputError: the file cannot be opened, read or written; the message has its path.
+    """
+
+    def __init__(self, path: Path, dtype: type):
+        self._path, self._dtype = path, dtype
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=60)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(SCHEMA)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise InputError(
+                f"the cache of embeddings {self._path} cannot be used: {error}. Remove the file (it can be "
+                "computed again), or name another folder for the cache."
+            ) from error
+
+    def __enter__(self) -> EmbeddingCache:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._connection.close()
+
+    def known(self) -> set[str]:
+        """The digests that are there."""
+        with self._explained():
+            return {digest for (digest,) in self._connection.execute("SELECT digest FROM vectors")}
+
+    def put(self, digests: Sequence[str], vectors: np.ndarray) -> None:
+        """Keep `vectors`, (n, dim), one row for each digest."""
+        rows = map(np.ndarray.tobytes, vectors.astype(self._dtype))
+        with self._explained(), self._connection:  # one transaction
+            self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(digests, rows))
+
+    def get(self, digests: Sequence[str]) -> np.ndarray:
+        """(n, dim). KeyError where one is not there."""
+        rows = []
+        with self._explained():
+            for digest in digests:
+                found = self._connection.execute("SELECT vector FROM vectors WHERE digest = ?", (digest,)).fetchone()
+                if found is None:
+                    raise KeyError(digest)
+                rows.append(found[0])
+        if len({len(row) for row in rows}) > 1:
+            raise InputError(f"the cache of embeddings {self._path} is damaged: vectors differ in length. Remove it.")
+        return np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
+
+    def unchanged_files(self, paths: Sequence[str]) -> dict[str, str]:
+        """path -> digest of those files whose size, time and inode are those that `put_files` saw, as git does it."""
+        with self._explained():
+            seen = {row[0]: row[1:] for row in self._connection.execute("SELECT * FROM files")}
+        found = {}
+        for path in paths:
+            if path in seen and _stat(path) == seen[path][:3]:
+                found[path] = seen[path][3]
+        return found
+
+    def put_files(self, digests: dict[str, str]) -> None:
+        """Keep what the files path -> digest look like now, but for those that were changed a moment ago."""
+        now = time.time_ns()
+        rows = [(path, *stat, digest) for path, digest in digests.items() if (stat := _stat(path))]
+        with self._explained(), self._connection:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [row for row in rows if row[2] < now - RACY_NS]
+            )
+
+
+def _stat(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def embed_texts(texts: Sequence[str], encode: Callable[[list[str]], np.ndarray], cache: EmbeddingCache) -> np.ndarray:
+    """(n, dim) of n texts, in order. `encode` sees each distinct text that the cache lacks once."""
+    digests = {text: hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest() for text in dict.fromkeys(texts)}
+    known = cache.known()
+    new = [text for text, digest in digests.items() if digest not in known]
+    for start in range(0, len(new), TEXTS):
+        piece = new[start : start + TEXTS]
+        cache.put([digests[text] for text in piece], encode(piece))
+    row = {text: i for i, text in enumerate(digests)}
+    return cache.get(list(digests.values()))[[row[text] for text in texts]]
+
+
+def embed_pictures(
+    pictures: Sequence[dict],
+    preprocess: Callable[[Image.Image], Tensor],
+    embed: Callable[[Tensor], Tensor],
+    cache: EmbeddingCache,
+    *,
+    batch_size: int = 64,
+    num_workers: int | None = None,
+    files: Sequence[str | None] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """Embed what the cache does not know yet. Decoding runs in worker processes next to the model.
+
+    A file whose size, time and inode are known is not read again.
+
+    Args:
+        pictures: each `{"path": str | None, "bytes": bytes | None}`, as `datasets.Image(decode=False)` gives them, and
+            optionally `"box"`: (left, upper, right, lower) to crop to.
+        preprocess: RGB picture -> (3, height, width). Must be picklable.
+        embed: (n, 3, height, width) -> (n, dim).
+        num_workers: decoding processes. None: one less than there are cores, at most 8. Few pictures are decoded in
+            this process.
+        files: for each picture the file to read it from, or None. Default: what `pictures` say.
+
+    Returns:
+        The digest of each picture, and what is wrong with those that could not be read: digest -> one sentence.
+    """
+    known = cache.known()
+    if files is None:
+        files = [p["path"] if p["bytes"] is None and not p.get("box") else None for p in pictures]
+    files = [os.path.abspath(file) if file else None for file in files]
+    unchanged = cache.unchanged_files([file for file in files if file])
+    digests = [unchanged.get(file or "", "") for file in files]
+    digests = [digest if digest in known else "" for digest in digests]
+    unread = [i for i, digest in enumerate(digests) if not digest]
+    if num_workers is None:
+        num_workers = 0 if len(unread) <= FEW else min(8, (os.cpu_count() or 1) - 1)
+    problems: dict[str, str] = {}
+    batch: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        with torch.inference_mode():
+            cache.put(list(batch), embed(torch.stack(list(batch.values()))).float().cpu().numpy())
+        batch.clear()
+
+    decoded = DataLoader(
+        Decoder(pictures, preprocess, frozenset(known)),
+        sampler=unread,
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=batch_size if num_workers else None,
+    )
+    for i, (digest, pixel_values, problem) in zip(unread, tqdm(decoded, desc="Embedding pictures", leave=False)):
+        digests[i] = digest
+        if problem:
+            problems[digest] = problem
+        elif digest not in known:
+            known.add(digest)
+            batch[digest] = pixel_values
+            if len(batch) == batch_size:
+                flush()
+    if batch:
+        flush()
+    cache.put_files({file: digests[i] for i in unread if (file := files[i]) and digests[i] not in problems})
+    return digests, problems

@@ -1,0 +1,123 @@
+"""Bytes to pictures: one decoder for training and evaluation, that names what it cannot read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import BaseImageProcessor
+
+# Part of the key of cached embeddings: raise it when the same bytes decode to other pixels.
+DECODER = "2: EXIF orientation applied, 16-bit and float pictures scaled"
+
+# No EPS, which Pillow gives to Ghostscript to run, and nothing else that people do not search in.
+Image.init()
+KNOWN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS: list[str] = [name for name in KNOWN if name in Image.OPEN]  # some are options of Pillow's build
+MAX_ASPECT = 100
+MAX_BYTES = 2**28  # of a file
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Decode to RGB, upright as its EXIF orientation says.
+
+    16-bit and float pictures (values in 0..1) are scaled to 8 bits. Refused before anything is decoded: a format that
+    is not in `FORMATS`, a decompression bomb (over 89 megapixels, Pillow's limit), and a picture so narrow that
+    resizing its shorter side to that of a model would need gigabytes.
+
+    Raises:
+        ValueError: it cannot be read, or is refused; the message says why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            if max(picture.size) > MAX_ASPECT * min(picture.size):
+                raise ValueError(f"{picture.width} x {picture.height} pixels are too narrow; crop it")
+            return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
+    # decoders raise nearly anything on a broken file: struct.error, IndexError, ZeroDivisionError, ...
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Grey pictures of more than 8 bits, which Pillow's `convert` clips to white, scaled to 8. Others as they are."""
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        return picture
+    values = np.asarray(picture, np.float64)
+    highest = 1.0 if picture.mode == "F" else 65535.0
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= highest):
+        kind = "float" if picture.mode == "F" else "integer"
+        raise ValueError(f"its {kind} values are not within 0 and {highest:g}; convert it to 8 bits")
+    return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a plain file of a sensible size.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no plain file, e.g. a pipe or a device that never ends; or it is too large; or the name has a
+            NUL in it.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no plain file")
+    if found.st_size > MAX_BYTES:
+        raise ValueError(f"{found.st_size:,} bytes are more than a picture's {MAX_BYTES:,}")
+    return Path(path).read_bytes()
+
+
+class PixelValues:
+    """An image processor as a function: RGB picture -> (3, height, width). Worker processes can be given it."""
+
+    def __init__(self, image_processor: BaseImageProcessor):
+        self._image_processor = image_processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Preprocess one picture."""
+        return self._image_processor(image, return_tensors="pt")["pixel_values"][0]
+
+
+def digest_of(data: bytes, box: tuple | None = None) -> str:
+    """The key of a picture, or of a part of it, in a cache."""
+    return hashlib.sha256(data + repr(box).encode() if box else data).hexdigest()
+
+
+class Decoder(Dataset):
+    """Item i: (digest, pixel values or None where the digest is known, what is wrong with the picture or "")."""
+
+    def __init__(self, pictures: Sequence[dict], preprocess: Callable[[Image.Image], Tensor], known: frozenset[str]):
+        self._pictures, self._preprocess, self._known = pictures, preprocess, known
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, i: int) -> tuple[str, Tensor | None, str]:
+        picture = self._pictures[i]
+        name, data, box = picture["path"] or f"of row {i + 1}", picture["bytes"], picture.get("box")
+        if data is None:
+            try:
+                data = read_file(name)
+            except (OSError, ValueError) as error:
+                # what cannot be read is told apart by name
+                said = "cannot find" if isinstance(error, FileNotFoundError) else "cannot read"
+                reason = getattr(error, "strerror", None) or error
+                return digest_of(repr(name).encode()), None, f"{said} picture {name}: {reason}"
+        digest = digest_of(data, box)
+        if digest in self._known:
+            return digest, None, ""
+        try:
+            image = open_picture(data)
+            return digest, self._preprocess(image.crop(box) if box else image), ""
+        except ValueError as error:
+            return digest, None, f"cannot read picture {name}: {error}"

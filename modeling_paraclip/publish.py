@@ -1,0 +1,286 @@
+"""What is published: the base's own bytes, with the trained text tower in them.
+
+Nothing is converted on the way: each tensor of the base is copied as its file has it, each tensor of the text tower is
+written in the dtype that it had there, and configuration, tokenizer and processor are the base's files. What may be
+uploaded is an allow-list, `published_files`: never whatever else is in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from . import checkpoints
+from .architectures import is_text_weight
+from .errors import CheckpointError, InputError
+from .modeling import add_lora, load_clip
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Copied from the base as they are, where it has them.
+COPIED = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "vocab.txt", "preprocessor_config.json", "processor_config.json"),
+)
+ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md")
+STATE = ("trainer_state.json", "not_finite_batch.json")  # written by a run, never published
+CARD, RESULTS, SHEET = "README.md", "results.json", "rankings.png"
+ADAPTER_CARD = """---
+base_model: {base}
+library_name: peft
+tags: [clip, paraclip, lora]
+---
+
+# LoRA adapter of a ParaCLIP text tower
+
+The adapter alone, for those who have the base `{base}`; the folder above holds the merged model.
+
+```python
+from peft import PeftModel
+from transformers import CLIPModel
+
+model = PeftModel.from_pretrained(CLIPModel.from_pretrained("{base}"), "adapter")
+```
+"""
+
+
+def published_files(folder: str | Path, *, pictures: bool = False) -> list[str]:
+    """The files in `folder` that publication writes, by name: the only ones that are ever uploaded or removed.
+
+    Args:
+        pictures: whether the sheet of rankings, which shows the user's pictures, is one of them.
+    """
+    folder = Path(folder)
+    names = ["config.json", WEIGHTS, INDEX, *COPIED, *ADAPTER, CARD, RESULTS, *([SHEET] if pictures else [])]
+    if (folder / INDEX).is_file():
+        names += _shards(folder / INDEX)
+    return [name for name in names if (folder / name).is_file()]
+
+
+def _shards(index: Path) -> list[str]:
+    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return sorted(name for name in shards if name == Path(name).name and name.endswith(".safetensors"))
+
+
+def earlier_files(output_dir: str | Path) -> list[str]:
+    """What an earlier run left in `output_dir`: published files, its state and checkpoints, by name."""
+    files = [*published_files(output_dir, pictures=True), *(n for n in STATE if (Path(output_dir) / n).is_file())]
+    return files + [path.name for path in checkpoints.checkpoints_in(output_dir)]
+
+
+def remove_earlier_files(output_dir: str | Path) -> None:
+    """Remove what `earlier_files` names, and nothing else.
+
+    Raises:
+        InputError: a checkpoint is not one of `train.py`; nothing is removed then.
+    """
+    output_dir = Path(output_dir)
+    found = checkpoints.checkpoints_in(output_dir)
+    foreign = [path for path in found if not (path / checkpoints.COMPLETE).is_file()]
+    if foreign:
+        raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
+    for path in found:
+        checkpoints.remove(path)
+    for name in earlier_files(output_dir):
+        (output_dir / name).unlink()
+
+
+def check_output_dir(output_dir: str | Path, *, overwrite: bool, resume: bool) -> None:
+    """Find out before training whether `output_dir` can be written to, and never mix two runs in it.
+
+    Raises:
+        InputError: it cannot be written, or holds files of an earlier run; they are named.
+    """
+    output_dir = Path(output_dir)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe = output_dir / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"--output_dir {output_dir} cannot be written to: {error.strerror}.") from error
+    found = earlier_files(output_dir)
+    if overwrite and resume:
+        raise InputError("--overwrite_output_dir removes the checkpoints that --resume_from_checkpoint needs.")
+    if overwrite:
+        remove_earlier_files(output_dir)
+    elif found and not (resume and checkpoints.last_checkpoint(output_dir)):
+        shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+        raise InputError(
+            f"--output_dir {output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
+            "--overwrite_output_dir to remove them (and nothing else)"
+            + (", or --resume_from_checkpoint last to go on." if checkpoints.last_checkpoint(output_dir) else ".")
+        )
+
+
+@contextmanager
+def staged(output_dir: str | Path):
+    """A folder next to the final files, whose files are moved there together once they are all written.
+
+    `config.json` leaves first and arrives last: a folder without it is no model, so a kill in between never leaves one
+    that mixes two runs.
+
+    Raises:
+        CheckpointError: it could not be written, e.g. because the disk is full.
+    """
+    output_dir = Path(output_dir)
+    aside = output_dir / ".publishing"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        (output_dir / "config.json").unlink(missing_ok=True)
+        for name in published_files(output_dir, pictures=True):
+            (output_dir / name).unlink()
+        written = [path.relative_to(aside) for path in aside.rglob("*") if path.is_file()]
+        for path in sorted(written, key=lambda path: str(path) == "config.json"):
+            (output_dir / path).parent.mkdir(exist_ok=True)
+            os.replace(aside / path, output_dir / path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"the model could not be written to {output_dir}: {error}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def publish_model(
+    model: PreTrainedModel | PeftModel, base_name_or_path: str | Path, output_dir: str | Path, **hub_kwargs
+) -> None:
+    """Write what users download: the base with the text tower of `model`.
+
+    A LoRA model is also written as PEFT does it, to `output_dir/adapter`, then merged (in place) for publication.
+
+    Raises:
+        InputError: the base has no safetensors weights, or they lack a tensor of the text tower.
+        CheckpointError: it could not be written.
+    """
+    with staged(output_dir) as aside:
+        if isinstance(model, PeftModel):
+            _write_adapter(model, base_name_or_path, aside / "adapter")
+            model = model.merge_and_unload()
+        write_model(text_weights(model), base_name_or_path, aside, **hub_kwargs)
+
+
+def publish_checkpoint(checkpoint: str | Path, output_dir: str | Path, base_name_or_path: str | None = None) -> None:
+    """Make a model of a checkpoint of `train.py`.
+
+    Args:
+        base_name_or_path: where the base is now. Default: where it was in training.
+
+    Raises:
+        InputError: the checkpoint is not complete, or was trained from another base.
+    """
+    run = checkpoints.read_marker(checkpoint)["run"]
+    if "base" not in run:
+        raise InputError(f"{checkpoint} does not say which base it was trained from.")
+    base = base_name_or_path or run["base"]
+    hub_kwargs = {"revision": run["revision"]} if base_name_or_path is None else {}
+    model: PreTrainedModel | PeftModel = load_clip(base, vision=False, **hub_kwargs)
+    if run["lora"]:
+        model = add_lora(model, **run["lora"])  # type: ignore[arg-type]
+    checkpoints.load_trained(model, checkpoint)
+    publish_model(model, base, output_dir, **hub_kwargs)
+
+
+def text_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights of a model's text tower, by name."""
+    return {name: tensor for name, tensor in model.state_dict().items() if is_text_weight(name)}
+
+
+def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: Path, **hub_kwargs) -> None:
+    """Copy the base to `folder`, with `text`, the weights of a text tower, in place of its own; check the copy."""
+
+    def base_file(name: str) -> Path | None:
+        found = cached_file(str(base_name_or_path), name, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
+        return Path(found) if found else None
+
+    index = base_file(INDEX) if base_file(WEIGHTS) is None else None
+    names = [WEIGHTS] if index is None else _shards(index)
+    missing = set(text)
+    for name in names:
+        source = base_file(name)
+        if source is None:
+            raise InputError(f"{base_name_or_path} has no {name}: only a base in safetensors can be published.")
+        missing -= _write_weights(source, folder / name, text)
+    if missing:
+        raise InputError(f"the weights of {base_name_or_path} lack {', '.join(sorted(missing)[:3])}.")
+    for name in (*([INDEX] if index else []), *COPIED):
+        if source := base_file(name):
+            shutil.copyfile(source, folder / name)
+    config = base_file("config.json")
+    if config is None:
+        raise InputError(f"{base_name_or_path} has no config.json.")
+    (folder / "config.json").write_bytes(_public_config(config))
+
+
+def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[str]:
+    """Write one file of weights, and return which of `text` it holds."""
+    replaced = set()
+    with safe_open(source, "pt") as base:
+        tensors, metadata = {}, base.metadata()
+        for name in base.keys():  # noqa: SIM118 (it is not a dictionary)
+            tensors[name] = tensor = base.get_tensor(name)
+            if name in text:
+                tensors[name] = text[name].detach().cpu().to(tensor.dtype).contiguous()
+                replaced.add(name)
+        save_file(tensors, target, metadata=metadata or {"format": "pt"})
+        with safe_open(target, "pt") as written:
+            for name, tensor in tensors.items():
+                if not torch.equal(_bytes(written.get_tensor(name)), _bytes(tensor)):
+                    raise CheckpointError(f"{target.name} was not written as it should be: {name} differs.")
+    return replaced
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.flatten().view(torch.uint8)  # so that NaN equals itself
+
+
+def _public_config(file: Path) -> bytes:
+    """The base's configuration as it is, but never a path of this machine, nor a hook for remote code."""
+    data = file.read_bytes()
+    config = json.loads(data)
+    private = {"_name_or_path", "auto_map"} & config.keys()
+    if not private:
+        return data
+    kept = {name: value for name, value in config.items() if name not in private}
+    return (json.dumps(kept, indent=2) + "\n").encode()
+
+
+def _write_adapter(model: PeftModel, base_name_or_path: str | Path, folder: Path) -> None:
+    model.save_pretrained(str(folder))
+    # of a local base its name, not its path, which is nobody's business
+    base = Path(base_name_or_path).name if Path(base_name_or_path).exists() else str(base_name_or_path)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    # PEFT notes the class that it wrapped, which is ours; a plain CLIPModel takes the adapter too
+    config["auto_mapping"] = {
+        "base_model_class": "CLIPModel",
+        "parent_library": "transformers.models.clip.modeling_clip",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(ADAPTER_CARD.format(base=base), encoding="utf-8")
+
+
+def interpolate(base: PreTrainedModel, tuned: PreTrainedModel, alpha: float) -> dict[str, Tensor]:
+    """The text tower at `alpha` between two of one base: 0 is the base's, 1 the tuned one's (WiSE-FT, Wortsman et al.
+    2022). In float64, by name.
+
+    Raises:
+        InputError: alpha is outside 0..1, or the models are not of one base: their other weights differ.
+    """
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha {alpha:g}: has to be between 0 (the base) and 1 (the tuned model).")
+    ours, theirs = base.state_dict(), tuned.state_dict()
+    text = text_weights(base)
+    if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours.keys() - text.keys()):
+        raise InputError("these two models are not of one base: what does not train differs between them.")
+    return {name: torch.lerp(weight.double(), theirs[name].double(), alpha) for name, weight in text.items()}

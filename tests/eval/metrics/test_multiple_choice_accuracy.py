@@ -1,0 +1,41 @@
+import pytest
+
+from eval.metrics.multiple_choice_accuracy.multiple_choice_accuracy import is_right
+from tests.eval.metrics.formulas import holds_its_examples, interval_holds_the_value, load
+
+
+def test_multiple_choice_as_an_evaluate_module(tmp_path):
+    metric = load("multiple_choice_accuracy", tmp_path)
+    scores, right = [[0.9, 0.1], [0.5, 0.5], [0.1, 0.2, 0.3], [0.1, 0.7, 0.3]], [0, 0, 2, 0]
+    assert metric.compute(predictions=scores, references=right) == {"multiple_choice_accuracy": 0.5}
+    result = metric.compute(predictions=scores, references=right, groups=["a", "b", "b", "b"])
+    assert result["multiple_choice_accuracy_macro"] == pytest.approx((1 + 1 / 3) / 2)
+    with pytest.raises(ValueError, match="1 groups for 4 items"):
+        metric.compute(predictions=scores, references=right, groups=["a"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "right", "message"),
+    [([0.1], 0, "at least 2"), ([0.1, 0.2], 2, "choice 2 of 2"), ([0.1, float("nan")], 0, "not all numbers")],
+)
+def test_multiple_choice_refuses(scores, right, message):
+    with pytest.raises(ValueError, match=message):
+        is_right(scores, right)
+
+
+def test_groups_can_be_excluded(tmp_path):
+    metric = load("multiple_choice_accuracy", tmp_path)
+    inputs = {"predictions": [[1, 0], [1, 0], [0, 1]], "references": [0, 1, 0], "groups": ["a", "near", "b"]}
+    result = metric.compute(**inputs, exclude_groups=["near"])
+    assert result == {"multiple_choice_accuracy": 0.5, "multiple_choice_accuracy_macro": 0.5}
+    with pytest.raises(ValueError, match="no item is left"):
+        metric.compute(**inputs, exclude_groups=["a", "b", "near"])
+
+
+def test_examples_in_the_documentation_are_true(tmp_path):
+    assert holds_its_examples(load("multiple_choice_accuracy", tmp_path))
+
+
+def test_interval_on_request_holds_the_value(tmp_path):
+    inputs = {"predictions": [[0.1, 0.2], [0.3, 0.1]], "references": [1, 1]}
+    assert interval_holds_the_value(load("multiple_choice_accuracy", tmp_path), "multiple_choice_accuracy", **inputs)
