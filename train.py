@@ -3,14 +3,14 @@
     python train.py
         the embedded example: drawn scenes, a small base CLIP, no network
 
-    python train.py --model_name_or_path openai/clip-vit-base-patch32 --train_file pairs.jsonl --image_dir pictures \
+    python train.py --model_name_or_path openai/clip-vit-base-patch32 --train_file pairs.jsonl --image_dir pictures \\
         --output_dir my-paraclip --num_train_epochs 3
         your own pictures
 
 A line of pairs.jsonl: {"image_id": "cat.jpg", "caption": "...", "paraphrase_1": "...", "paraphrase_2": "..."}
 What is left in --output_dir is a plain CLIPModel with its card.
 
-In Python the stages can be called one by one: prepare, fit, publish, measure, card, push.
+In Python the stages can be called one by one: prepare, fit, publish, measure, card, draw, push.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from pathlib import Path
 import datasets
 from datasets import Dataset
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
-from transformers import AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
 
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
@@ -51,7 +52,15 @@ from modeling_paraclip import (
 from modeling_paraclip.architectures import token_limit
 from modeling_paraclip.distributed import main_process_first
 from modeling_paraclip.pictures import open_picture, read_file
-from modeling_paraclip.publish import CARD, RESULTS, SHEET, check_output_dir, published_files
+from modeling_paraclip.publish import (
+    CARD,
+    RESULTS,
+    SHEET,
+    check_base,
+    check_output_dir,
+    published_files,
+    remove_earlier_files,
+)
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
 
 logger = logging.getLogger("train")
@@ -167,10 +176,8 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         InputError: data or model cannot be used; the message says what to do.
     """
     with main_process_first(args):
-        if args.process_index == 0:
-            check_output_dir(
-                args.output_dir, overwrite=args.overwrite_output_dir, resume=bool(args.resume_from_checkpoint)
-            )
+        check_output(model_args, args)
+        resolve_base(model_args)
         train, sets, measured = load_data(data_args)
         open_image = picture_opener([sets[name] for name in measured])
         has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
@@ -179,9 +186,7 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         train, *embedded = (embed(data, base, processor, data_args, args) for data in (train, *sets.values()))
         sets = dict(zip(sets, embedded))
         validation = next(iter(sets.values()), None)
-        if validation is not None:
-            check_best_metric(args, validation, data_args.tasks)
-        elif args.eval_strategy != "no":
+        if validation is None and args.eval_strategy != "no":
             raise InputError("--eval_strategy: there is nothing to evaluate on; give --validation_file.")
         evaluation = Evaluation(
             {name: sets[name] for name in measured},
@@ -190,8 +195,44 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
             data_args.eval_data,
             data_args.image_cache_dir,
         )
-        measured_base = evaluation.measure("base", base) if args.process_index == 0 else []
+        measured_base = []
+        if args.process_index == 0:
+            measured_base = evaluation.measure("base", base)
+            if validation is not None:
+                check_best_metric(args, validation, measured_base)
+            if args.overwrite_output_dir:  # last of all: nothing is removed for a run that cannot begin
+                remove_earlier_files(args.output_dir)
     return Prepared(train, validation, evaluation, open_image, measured_base)
+
+
+def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> None:
+    """Find out before the work whether the result can be written and, where that is wanted, uploaded."""
+    if args.process_index:
+        return
+    check_output_dir(
+        args.output_dir,
+        overwrite=args.overwrite_output_dir,
+        resume=args.resume_from_checkpoint,
+        sources=(model_args.base,),
+    )
+    if args.push_to_hub:
+        try:
+            user = HfApi(token=args.hub_token).whoami()["name"]
+        except (HfHubHTTPError, OSError) as error:
+            raise InputError(f"--push_to_hub: the Hub does not know you: {error} Run `hf auth login`.") from error
+        name = args.hub_model_id or Path(args.output_dir).resolve().name
+        args.hub_model_id = name if "/" in name else f"{user}/{name}"
+
+
+def resolve_base(model_args: ModelArguments) -> None:
+    """Pin a base of the Hub to the commit that its branch is at, so that what is published is what was trained on."""
+    if not Path(model_args.base).exists():
+        try:
+            config = AutoConfig.from_pretrained(model_args.base, revision=model_args.model_revision)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{model_args.base} cannot be opened as a model: {error}") from error
+        model_args.model_revision = getattr(config, "_commit_hash", None) or model_args.model_revision
+    check_base(model_args.base, revision=model_args.model_revision)
 
 
 def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments):
@@ -271,8 +312,6 @@ def fit(
     if trainer.is_world_process_zero():
         print(overview(trainer, prepared.train), flush=True)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    if not trainer.stopped_by:
-        trainer.save_state()
     return trainer
 
 
@@ -287,7 +326,7 @@ def content_hash(dataset: Dataset) -> str:
 
 # ---------------------------------------------------------------------------------------- publish, measure, card, push
 def publish(trainer: EvaluatingTrainer, model: CLIPModel, model_args: ModelArguments) -> None:
-    """Write the plain CLIPModel, which opens with `from_pretrained`, and a card that has no results yet."""
+    """Write the plain CLIPModel, which opens with `from_pretrained`."""
     publish_model(model, model_args.base, trainer.args.output_dir, revision=model_args.model_revision)
 
 
@@ -333,7 +372,7 @@ def card(
     output_dir = Path(trainer.args.output_dir)
     embedded = model_args.model_name_or_path is None
     is_local = Path(model_args.base).exists()
-    repo_id = trainer.args.hub_model_id or output_dir.name
+    repo_id = trainer.args.hub_model_id or output_dir.resolve().name
     base_name = "the embedded base CLIP of ParaCLIP, trained on drawn scenes"
     source = Path(data_args.source or "")
     report.write_card(
@@ -355,20 +394,27 @@ def card(
 
 
 def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
-    """Upload what this run published, and nothing else that may be in the folder. Returns the address."""
+    """Upload what this run published, and nothing else that may be in the folder. Returns the address.
+
+    Raises:
+        CheckpointError: the upload failed; the model is complete in its folder.
+    """
     args = trainer.args
     api = HfApi(token=args.hub_token)
-    repo = api.create_repo(
-        args.hub_model_id or Path(args.output_dir).resolve().name, private=args.hub_private_repo, exist_ok=True
-    )
     pictures = data_args.publish_pictures or data_args.source is None
-    commit = api.upload_folder(
-        repo_id=repo.repo_id,
-        folder_path=args.output_dir,
-        revision=args.hub_revision,
-        commit_message="ParaCLIP",
-        allow_patterns=published_files(args.output_dir, pictures=pictures),
-    )
+    try:
+        api.create_repo(args.hub_model_id, private=args.hub_private_repo, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=args.hub_model_id,
+            folder_path=args.output_dir,
+            revision=args.hub_revision,
+            commit_message="ParaCLIP",
+            allow_patterns=published_files(args.output_dir, pictures=pictures),
+        )
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"the upload failed: {error} The model is complete in {args.output_dir}; upload it from there."
+        ) from error
     return str(commit)
 
 
@@ -383,8 +429,12 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrai
     if not trainer.is_world_process_zero():
         return 0
     publish(trainer, model, model_args)
-    card(trainer, prepared, [], model_args, data_args)
-    card(trainer, prepared, measure(trainer, prepared), model_args, data_args)
+    try:
+        card(trainer, prepared, [], model_args, data_args)
+        trainer.save_state()
+        card(trainer, prepared, measure(trainer, prepared), model_args, data_args)
+    except OSError as error:
+        raise CheckpointError(f"the model is in {args.output_dir}, but not its card and results: {error}") from error
     draw(trainer, prepared, model_args)
     if args.push_to_hub:
         print(f"pushed to {push(trainer, data_args)}")

@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import math
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -316,6 +317,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"dataset_builder: {error}")
     except OSError as error:  # of writing: whatever reads a user's file raises InputError
         sys.exit(f"dataset_builder: the output cannot be written: {error}")
+    except sqlite3.DatabaseError as error:
+        sys.exit(
+            f"dataset_builder: a journal cannot be read or written: {error}. If it is damaged, recover it with "
+            "`sqlite3 journal.sqlite .recover | sqlite3 recovered.sqlite` and put the copy in its place."
+        )
     except KeyboardInterrupt:
         sys.exit("\nStopped. What was answered is kept; give the same command again to go on.")
 

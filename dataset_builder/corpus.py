@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
 from tqdm.auto import tqdm
 
 from .errors import InputError
@@ -124,25 +125,11 @@ def publish(
     repository stay as they are.
 
     Raises:
-        InputError: there is no corpus, or no finished row in it.
+        InputError: there is no corpus, or no finished row in it, or the Hub refuses it or is not there.
     """
-    api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder) / config_name
-        files.mkdir()
-        duplicates: Counter = Counter()
-        sizes = {}
-        for split in ("train", "validation"):
-            rows = (
-                row
-                for row in triples(corpus_dir, duplicates if split == "train" else None)
-                if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
-            )
-            path = files / f"{split}-00000-of-00001.parquet"
-            sizes[split] = _write_parquet(tqdm(rows, unit="row", desc=split), path)
-            if sizes[split] == 0:
-                path.unlink()
+        duplicates: Counter[str] = Counter()
+        sizes = _write_splits(corpus_dir, Path(folder) / config_name, validation_percentage, duplicates)
         if not any(sizes.values()):
             raise InputError(
                 f"{corpus_dir}: no finished row to publish. See `python -m dataset_builder stats {corpus_dir}`."
@@ -151,17 +138,51 @@ def publish(
         info = statistics(corpus_dir)
         info["reasons"] |= {"export: duplicate": duplicates["duplicate"]} if duplicates else {}
         card = dataset_card(repo_id, info, sizes, examples, license=license, config_name=config_name)
-        data: Any = card.data
-        data.configs = _other_configs(api, repo_id, config_name) + data.configs
-        card.save(Path(folder) / "README.md")
-        commit = api.upload_folder(
+        try:
+            return _push(
+                folder, repo_id, card, config_name, f"{config_name}: {sum(sizes.values()):,} triples", private
+            )
+        except (HTTPError, HFValidationError) as error:
+            raise InputError(
+                f"{repo_id} cannot be published: {error}. Check the name, the connection and `hf auth login`."
+            ) from error
+
+
+def _write_splits(
+    corpus_dir: str | Path, folder: Path, validation_percentage: float, duplicates: Counter[str]
+) -> dict[str, int]:
+    """Write one file per split that has rows, and count its rows."""
+    folder.mkdir()
+    sizes = {}
+    for split in ("train", "validation"):
+        rows = (
+            row
+            for row in triples(corpus_dir, duplicates if split == "train" else None)
+            if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
+        )
+        path = folder / f"{split}-00000-of-00001.parquet"
+        sizes[split] = _write_parquet(tqdm(rows, unit="row", desc=split), path)
+        if sizes[split] == 0:
+            path.unlink()
+    return sizes
+
+
+def _push(folder: str, repo_id: str, card: DatasetCard, config_name: str, message: str, private: bool) -> str:
+    """Upload the folder with the card, which keeps the repository's other configs. Returns the address."""
+    api = HfApi()
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    data: Any = card.data
+    data.configs = _other_configs(api, repo_id, config_name) + data.configs
+    card.save(Path(folder) / "README.md")
+    return str(
+        api.upload_folder(
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=folder,
             delete_patterns=f"{config_name}/*.parquet",
-            commit_message=f"{config_name}: {sum(sizes.values()):,} triples",
+            commit_message=message,
         )
-    return str(commit)
+    )
 
 
 def _other_configs(api: HfApi, repo_id: str, config_name: str) -> list[dict]:

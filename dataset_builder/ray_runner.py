@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from .errors import InputError
+from .generators import Fatal
 from .job import Job, run
 
 MARK = "partitions.txt"
@@ -19,6 +20,7 @@ def run_on_ray(job: Job, partitions: int) -> None:
 
     Raises:
         InputError: Ray is not installed, or the corpus was begun with another number of parts.
+        Fatal: what ended a part; the other parts ran on.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else it writes a token to the home folder
     try:
@@ -36,9 +38,16 @@ def run_on_ray(job: Job, partitions: int) -> None:
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = 0
     parts = ray.data.range(partitions, override_num_blocks=partitions)
-    parts.map(_run_part, fn_kwargs={"job": job, "partitions": partitions}, num_cpus=1).materialize()
+    parts = parts.map(_run_part, fn_kwargs={"job": job, "partitions": partitions}, num_cpus=1).materialize()
+    for part in parts.iter_rows():
+        if part["error"]:
+            raise Fatal(part["error"])
 
 
 def _run_part(row: dict, job: Job, partitions: int) -> dict:
-    index = int(row["id"])
-    return {"id": index, "rows": run(job, (index, partitions)).outcomes.total()}
+    index, error = int(row["id"]), ""
+    try:
+        run(job, (index, partitions))
+    except (InputError, Fatal, OSError) as caught:  # Ray would bury it in a traceback, and lose its class
+        error = str(caught)
+    return {"id": index, "error": error}

@@ -155,7 +155,7 @@ def _csv(path: Path) -> Iterator[object]:
         yield from reader
     except csv.Error as error:  # a text of many megabytes: a quotation mark that is never closed
         raise InputError(
-            f"{path}, line {reader.line_num}: is not CSV: {error}. Check the quotation marks before that line."
+            f"{path}, line {reader.line_num + 1}: is not CSV: {error}. Check the quotation marks up to that line."
         ) from error
 
 

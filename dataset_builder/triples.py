@@ -177,9 +177,10 @@ def _checked(dataset: Dataset, source: Path) -> Dataset:
             return ((f"row {number}", row) for number, row in enumerate(texts, start=1))
 
         _refuse_bad_rows(rows(), source)
-        # Good rows of an odd type: the reader of JSON makes times of ids such as 2020-01-01.
-        ids = [str(row["image_id"]) for _, row in rows() if isinstance(row, dict)]
-        dataset = dataset.remove_columns("image_id").add_column("image_id", ids)
+        # Good rows of an odd type: the reader of JSON makes times of texts such as 2020-01-01.
+        good = [row for _, row in rows() if isinstance(row, dict)]
+        for name in COLUMNS:
+            dataset = dataset.remove_columns(name).add_column(name, [str(row[name]) for row in good])
     text = datasets.Value("string")
     for name in COLUMNS:
         if dataset.features[name] != text:
@@ -206,6 +207,11 @@ def _is_clean(dataset: Dataset) -> bool:
 def _with_pictures(dataset: Dataset, source: str, image_dir: str | Path | None) -> Dataset:
     columns = list(COLUMNS)
     columns += [name for name in dataset.column_names if name.endswith("_embeds")]
+    for name in columns[len(COLUMNS) :]:
+        if not isinstance(dataset.features[name], (datasets.List, datasets.LargeList)):
+            raise InputError(
+                f"{source}: the column {name} is {dataset.features[name]}. Each row of it must be a list of numbers."
+            )
     if "image_embeds" in columns:
         return dataset.select_columns([*columns, *({"image"} & set(dataset.column_names))])
     if image_dir is not None:

@@ -86,7 +86,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--models",
         nargs="+",
         required=True,
-        help="required: folders or Hub ids (CLIP, VisionTextDualEncoder, SigLIP; for the text tasks any sentence "
+        help="required: folders or Hub ids (CLIP, VisionTextDualEncoder; for the text tasks any sentence "
         "encoder), or openclip:ARCH/PRETRAINED; differences are from the first",
     )
     parser.add_argument(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -212,13 +213,19 @@ def _config(name: str):
 
 
 def _open(name: str, dtype: str, max_tokens: int, model: PreTrainedModel | None = None) -> TransformersTowers:
-    kind = DUAL_ENCODERS.get(_config(name).model_type)
+    config = _config(name)
+    kind = DUAL_ENCODERS.get(config.model_type)
+    if kind is None and hasattr(config, "vision_config"):
+        raise InputError(
+            f"{name} is a model of type {config.model_type!r}; models with pictures have to be of type "
+            f"{' or '.join(DUAL_ENCODERS)}, or of open_clip."
+        )
     try:
         if model is None:
             model = (kind or AutoModel).from_pretrained(name, use_safetensors=True, dtype=getattr(torch, dtype))
         image_processor = AutoImageProcessor.from_pretrained(name) if kind else None
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name} cannot be opened as a model: {error}") from error
     return TransformersTowers(model, tokenizer, image_processor, max_tokens)
 

@@ -152,7 +152,7 @@ def add_to_card(path: Path, measurements: list[Measurement]) -> None:
 
 def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
     """`TASK.png` for each task, bars with 95% intervals of all models; and `overlap.png`, a scatter of the average
-    overlap of every query, first model against second. Needs matplotlib (`pip install paraclip[plots]`).
+    overlap of every query, first model against second. Needs matplotlib (`pip install 'paraclip[plots]'`).
     """
     import matplotlib
 
@@ -237,13 +237,13 @@ def write_card(
 
 def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, Any]:
     """What a card says about how a model was trained."""
-    args = trainer.args
+    args, accumulated = trainer.args, trainer.args.gradient_accumulation_steps
     return {
         "formula": trainer.clip.loss.formula(),
         "text_temperature": f"{args.text_temperature:g}" if args.text_temperature else None,
         "lora": f", by LoRA of rank {lora_r} (merged here; the adapter is in `adapter/`)" if lora_r else "",
         "learning_rate": f"{args.learning_rate:g}",
-        "batch_size": trainer.run["batch_size"],
+        "batch_size": f"{trainer.run['batch_size']}{f' x {accumulated}' if accumulated > 1 else ''}",
         "steps": trainer.state.global_step,
         "seed": args.seed,
         "seconds": round(trainer.seconds),

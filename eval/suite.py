@@ -202,7 +202,7 @@ def evaluate(
             found = run(encoder, Path(data_dir) if data_dir is not None else None)
         except MissingData as error:
             if not skip_missing:
-                raise InputError(f"--tasks {task}: {error}") from error
+                raise InputError(f"the task {task}: {error}") from error
             not_run[task] = str(error)
             continue
         seconds = time.perf_counter() - start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -87,20 +88,31 @@ def retrieval_metric_names(gallery_size: int) -> list[str]:
     return list(dict.fromkeys(metric for _, column, metric in measured if column != "caption"))
 
 
-def check_best_metric(args: ParaCLIPTrainingArguments, validation: Dataset, tasks: list[str]) -> None:
+def check_best_metric(
+    args: ParaCLIPTrainingArguments, validation: Dataset, base_measured: list[suite.Measurement]
+) -> None:
     """Find out before training what would fail after the first evaluation.
+
+    Args:
+        base_measured: the figures of the base, which name those of the tasks.
 
     Raises:
         InputError: an evaluation on `validation` does not give the figure that chooses the best model.
     """
-    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    if not args.metric_for_best_model or args.eval_strategy == "no":
+        return
+    metric = args.metric_for_best_model.removeprefix("eval_")
     names = ["loss", *retrieval_metric_names(len(set(validation["image_id"])))]
-    if args.load_best_model_at_end and metric not in names and not tasks:
+    if metric not in {*names, *map(_name, base_measured)}:
         raise InputError(
             f"--metric_for_best_model {metric}: there is no such figure on the validation set, only "
             f"{', '.join(names)}. Overlaps need more than 10 pictures held back: see --validation_file and "
             "--validation_split_percentage."
         )
+
+
+def _name(measurement: suite.Measurement) -> str:
+    return f"{measurement.dataset}_{measurement.metric}".replace(" ", "_")
 
 
 class EvaluatingTrainer(ParaCLIPTrainer):
@@ -117,7 +129,7 @@ class EvaluatingTrainer(ParaCLIPTrainer):
         with main_process_first(self.args):
             if self.args.process_index == 0:
                 measured = self.evaluation.run_tasks("evaluated", self.clip)
-                found = [{f"eval_{m.dataset}_{m.metric}".replace(" ", "_"): round(m.value, 6) for m in measured}]
+                found = [{f"eval_{_name(m)}": round(m.value, 6) for m in measured}]
         broadcast_object_list(found)
         self.log(found[0])
         return metrics | found[0]
@@ -126,8 +138,9 @@ class EvaluatingTrainer(ParaCLIPTrainer):
 def overview(trainer: EvaluatingTrainer, train: Dataset) -> str:
     """What is about to happen, and warnings where it makes little sense."""
     args = trainer.args
-    steps = len(trainer.get_train_dataloader()) // args.gradient_accumulation_steps or 1
-    steps = args.max_steps if args.max_steps > 0 else int(steps * args.num_train_epochs)
+    steps = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(steps * args.num_train_epochs)
+    seconds = estimated_seconds(trainer) * steps
     evaluation = trainer.evaluation
     gallery = len(evaluation.gallery[0]) if evaluation.sets else 0
     measured = [f"{name} ({len(dataset):,} triples)" for name, dataset in evaluation.sets.items()]
@@ -136,8 +149,9 @@ def overview(trainer: EvaluatingTrainer, train: Dataset) -> str:
         "train on": f"{len(train):,} triples of {len(set(train['image_id'])):,} pictures",
         "measure": f"{', '.join(measured)}; gallery of {gallery:,} pictures" if measured else "nothing",
         "loss": trainer.clip.loss.formula(),
-        "steps": f"{steps:,} of {trainer.run['batch_size']:,} triples",
-        "time": f"about {estimated_seconds(trainer) * steps / 60:.1f} minutes, without evaluation",
+        "steps": f"{steps:,} of {trainer.run['batch_size'] * args.gradient_accumulation_steps:,} triples",
+        "time": f"very roughly {f'{seconds:.0f} seconds' if seconds < 100 else f'{seconds / 60:.0f} minutes'}, "
+        "without evaluation",
         "output": str(args.output_dir),
     }
     text = "\n".join(f"{name:>9}: {value}" for name, value in lines.items())
@@ -152,7 +166,9 @@ def estimated_seconds(trainer: EvaluatingTrainer) -> float:
     """Rough time of a step: its arithmetic, at the rate of this device's matrix product, and half of it again."""
     rows = [trainer.train_dataset[i] for i in range(min(trainer.args.train_batch_size, len(trainer.train_dataset)))]
     operations = trainer.floating_point_ops(trainer.data_collator(rows)) * trainer.args.gradient_accumulation_steps
-    a, b = (torch.randn(shape, device=trainer.args.device) for shape in ((2048, 512), (512, 2048)))
+    dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
+    a, b = (torch.randn(shape, device=trainer.args.device, dtype=dtype) for shape in ((2048, 512), (512, 2048)))
+    (a @ b)[0, 0].item()  # the first one is slow
     start = time.perf_counter()
     for _ in range(3):
         (a @ b)[0, 0].item()

@@ -8,7 +8,7 @@ import sys
 from transformers import CLIPModel
 
 from .errors import CheckpointError, InputError
-from .publish import interpolate, publish_checkpoint, staged, write_model
+from .publish import check_output_dir, interpolate, publish_checkpoint, staged, write_model
 
 HELP = """Make a model, which opens with plain CLIPModel.from_pretrained(DIR).
 
@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run one of the commands."""
     args = parser().parse_args(argv)
     try:
+        sources = (args.checkpoint, args.base) if args.command == "publish" else (args.base, args.tuned)
+        check_output_dir(args.output, sources=tuple(source for source in sources if source))
         if args.command == "publish":
             publish_checkpoint(args.checkpoint, args.output, args.base)
         else:

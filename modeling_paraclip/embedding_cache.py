@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS files (
     digest TEXT NOT NULL
 );
 """
+Stat = tuple[int, int, int]  # size, time of change in ns, inode
 # A file that was changed within this time of being read may change again without a new time stamp (git: "racy").
 RACY_NS = 2 * 10**9
 
@@ -81,7 +82,7 @@ class EmbeddingCache:
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60)
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA journal_mode=DELETE")  # WAL does not work on network file systems
             self._connection.executescript(SCHEMA)
 
     @contextmanager
@@ -134,17 +135,15 @@ class EmbeddingCache:
                 found[path] = seen[path][3]
         return found
 
-    def put_files(self, digests: dict[str, str]) -> None:
-        """Keep what the files path -> digest look like now, but for those that were changed a moment ago."""
-        now = time.time_ns()
-        rows = [(path, *stat, digest) for path, digest in digests.items() if (stat := _stat(path))]
+    def put_files(self, files: dict[str, tuple[Stat, str]]) -> None:
+        """Keep path -> (what the file looked like before it was read, digest), but for files changed just before."""
+        recent = time.time_ns() - RACY_NS
+        rows = [(path, *stat, digest) for path, (stat, digest) in files.items() if stat[1] < recent]
         with self._explained(), self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [row for row in rows if row[2] < now - RACY_NS]
-            )
+            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def _stat(path: str) -> tuple[int, int, int] | None:
+def _stat(path: str) -> Stat | None:
     try:
         found = os.stat(path)
     except OSError:
@@ -203,10 +202,15 @@ def embed_pictures(
     problems: dict[str, str] = {}
     batch: dict[str, Tensor] = {}
 
+    seen: dict[str, tuple[Stat, str]] = {}
+
     def flush() -> None:
-        with torch.inference_mode():
-            cache.put(list(batch), embed(torch.stack(list(batch.values()))).float().cpu().numpy())
+        if batch:
+            with torch.inference_mode():
+                cache.put(list(batch), embed(torch.stack(list(batch.values()))).float().cpu().numpy())
+        cache.put_files(seen)
         batch.clear()
+        seen.clear()
 
     decoded = DataLoader(
         Decoder(pictures, preprocess, frozenset(known)),
@@ -215,16 +219,18 @@ def embed_pictures(
         num_workers=num_workers,
         prefetch_factor=batch_size if num_workers else None,
     )
+    stats = {i: _stat(file) for i in unread if (file := files[i])}  # before they are read: a change after it shows
     for i, (digest, pixel_values, problem) in zip(unread, tqdm(decoded, desc="Embedding pictures", leave=False)):
         digests[i] = digest
         if problem:
             problems[digest] = problem
-        elif digest not in known:
+            continue
+        if (file := files[i]) and (stat := stats[i]):
+            seen[file] = stat, digest
+        if digest not in known:
             known.add(digest)
             batch[digest] = pixel_values
             if len(batch) == batch_size:
                 flush()
-    if batch:
-        flush()
-    cache.put_files({file: digests[i] for i in unread if (file := files[i]) and digests[i] not in problems})
+    flush()
     return digests, problems

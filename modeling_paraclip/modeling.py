@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPModel
 
@@ -200,6 +201,8 @@ def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwar
             f"{model_name_or_path} has no safetensors weights that can be read; pickled weights are not opened, as "
             "they can run code. Convert them once where you trust them: model.save_pretrained(DIR) writes safetensors."
         ) from error
+    except (SafetensorError, RuntimeError) as error:  # a broken file; weights of other shapes than the config's
+        raise InputError(f"the weights of {model_name_or_path} cannot be read: {error}") from error
     # not in __init__: from_pretrained makes new parameters, all of which require a gradient
     model.requires_grad_(False)
     for module in text_tower(model):

@@ -49,7 +49,8 @@ The adapter alone, for those who have the base `{base}`; the folder above holds 
 from peft import PeftModel
 from transformers import CLIPModel
 
-model = PeftModel.from_pretrained(CLIPModel.from_pretrained("{base}"), "adapter")
+base = CLIPModel.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, "FOLDER_OR_HUB_ID", subfolder="adapter")
 ```
 """
 
@@ -68,7 +69,10 @@ def published_files(folder: str | Path, *, pictures: bool = False) -> list[str]:
 
 
 def _shards(index: Path) -> list[str]:
-    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{index} cannot be read: it is no index of weights.") from error
     return sorted(name for name in shards if name == Path(name).name and name.endswith(".safetensors"))
 
 
@@ -79,48 +83,60 @@ def earlier_files(output_dir: str | Path) -> list[str]:
 
 
 def remove_earlier_files(output_dir: str | Path) -> None:
-    """Remove what `earlier_files` names, and nothing else.
-
-    Raises:
-        InputError: a checkpoint is not one of `train.py`; nothing is removed then.
-    """
-    output_dir = Path(output_dir)
-    found = checkpoints.checkpoints_in(output_dir)
-    foreign = [path for path in found if not (path / checkpoints.COMPLETE).is_file()]
-    if foreign:
-        raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
-    for path in found:
+    """Remove what `earlier_files` names, and nothing else. `check_output_dir` says first whether that is right."""
+    for path in checkpoints.checkpoints_in(output_dir):
         checkpoints.remove(path)
     for name in earlier_files(output_dir):
-        (output_dir / name).unlink()
+        (Path(output_dir) / name).unlink()
 
 
-def check_output_dir(output_dir: str | Path, *, overwrite: bool, resume: bool) -> None:
-    """Find out before training whether `output_dir` can be written to, and never mix two runs in it.
+def check_output_dir(
+    output_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: str | bool | None = None,
+    sources: tuple[str | Path, ...] = (),
+) -> None:
+    """Find out before the work whether `output_dir` can be written to, and never mix two runs in it. Removes nothing.
+
+    Args:
+        overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`.
+        resume: the checkpoint to resume from, or "last".
+        sources: what is read, which `output_dir` may not be.
 
     Raises:
-        InputError: it cannot be written, or holds files of an earlier run; they are named.
+        InputError: it cannot be written to, or holds files of an earlier run, which are named.
     """
     output_dir = Path(output_dir)
+    for source in sources:
+        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
+            raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe = output_dir / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise InputError(f"--output_dir {output_dir} cannot be written to: {error.strerror}.") from error
-    found = earlier_files(output_dir)
+        raise InputError(f"{output_dir} cannot be written to: {error.strerror}.") from error
     if overwrite and resume:
         raise InputError("--overwrite_output_dir removes the checkpoints that --resume_from_checkpoint needs.")
-    if overwrite:
-        remove_earlier_files(output_dir)
-    elif found and not (resume and checkpoints.last_checkpoint(output_dir)):
-        shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    found, last = earlier_files(output_dir), checkpoints.last_checkpoint(output_dir)
+    if resume in ("last", True):
+        resume = last
+    if not found or (resume and Path(str(resume)).resolve().parent == output_dir.resolve()):
+        return
+    shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    if not overwrite:
+        advice = ", or --resume_from_checkpoint last to go on" if last and not resume else ""
         raise InputError(
-            f"--output_dir {output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
-            "--overwrite_output_dir to remove them (and nothing else)"
-            + (", or --resume_from_checkpoint last to go on." if checkpoints.last_checkpoint(output_dir) else ".")
+            f"{output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
+            f"--overwrite_output_dir to remove them (and nothing else){advice}."
         )
+    foreign = [path for path in checkpoints.checkpoints_in(output_dir) if not (path / checkpoints.COMPLETE).is_file()]
+    if foreign:
+        raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
+    if not (last or (output_dir / "config.json").is_file() or (output_dir / STATE[0]).is_file()):
+        raise InputError(f"{output_dir} holds {shown}, but no run of train.py: name another folder.")
 
 
 @contextmanager
@@ -147,7 +163,7 @@ def staged(output_dir: str | Path):
             (output_dir / path).parent.mkdir(exist_ok=True)
             os.replace(aside / path, output_dir / path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the model could not be written to {output_dir}: {error}.") from error
+        raise CheckpointError(f"the model could not be written to {output_dir}: {str(error).rstrip('.')}.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -200,8 +216,7 @@ def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: 
     """Copy the base to `folder`, with `text`, the weights of a text tower, in place of its own; check the copy."""
 
     def base_file(name: str) -> Path | None:
-        found = cached_file(str(base_name_or_path), name, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
-        return Path(found) if found else None
+        return find_file(base_name_or_path, name, **hub_kwargs)
 
     index = base_file(INDEX) if base_file(WEIGHTS) is None else None
     names = [WEIGHTS] if index is None else _shards(index)
@@ -220,6 +235,28 @@ def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: 
     if config is None:
         raise InputError(f"{base_name_or_path} has no config.json.")
     (folder / "config.json").write_bytes(_public_config(config))
+
+
+def find_file(base_name_or_path: str | Path, name: str, **hub_kwargs) -> Path | None:
+    """A file of a folder or Hub model, downloaded if need be; None where there is no such file.
+
+    Raises:
+        InputError: the Hub cannot be read.
+    """
+    try:
+        found = cached_file(str(base_name_or_path), name, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
+    except OSError as error:
+        raise InputError(f"{name} of {base_name_or_path} cannot be read: {error}") from error
+    return Path(found) if found else None
+
+
+def check_base(base_name_or_path: str | Path, **hub_kwargs) -> None:
+    """Find out before training whether the result can be published: InputError where the base has no safetensors."""
+    if not any(find_file(base_name_or_path, name, **hub_kwargs) for name in (WEIGHTS, INDEX)):
+        raise InputError(
+            f"{base_name_or_path} has no {WEIGHTS}. Pickled weights are not opened, as they can run code. Convert "
+            "them once where you trust them: model.save_pretrained(DIR) writes safetensors."
+        )
 
 
 def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[str]:

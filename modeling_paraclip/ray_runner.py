@@ -37,7 +37,7 @@ def embed_pictures_on_ray(
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise InputError('Ray is not installed: pip install -e ".[ray]"') from error
+        raise InputError("Ray is not installed: pip install 'paraclip[ray]'") from error
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks, context.enable_progress_bars = 0, False
     kind = "GPU" if torch.cuda.is_available() else "CPU"

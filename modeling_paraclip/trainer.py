@@ -279,6 +279,17 @@ class ParaCLIPTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         self.state.best_model_checkpoint = self._best_checkpoint(run_dir)  # in all processes
 
+    def _make_room(self, final: Path) -> None:
+        """Remove a checkpoint of this run; move one that is not complete, and so may be anybody's, out of the way."""
+        try:
+            run = checkpoints.read_marker(final)["run"]
+        except InputError:
+            final.rename(final.with_name(f"{final.name}.incomplete-{time.time_ns()}"))
+            return
+        if run != self.run:
+            raise InputError(f"{final} belongs to another run")
+        checkpoints.remove(final)
+
     def _best_checkpoint(self, run_dir: Path) -> str | None:
         best = run_dir / f"checkpoint-{self.state.best_global_step}"
         return str(best) if self.state.best_global_step and best.is_dir() else None
@@ -295,9 +306,7 @@ class ParaCLIPTrainer(Trainer):
             run=self.run,
         )
         if final.exists():  # of the same step, from before a resume
-            if checkpoints.read_marker(final)["run"] != self.run:
-                raise InputError(f"{final} belongs to another run")
-            checkpoints.remove(final)
+            self._make_room(final)
         written.rename(final)
         written.parent.rmdir()
         checkpoints.rotate(final.parent, self.args.save_total_limit, self.state.best_model_checkpoint, self.run)

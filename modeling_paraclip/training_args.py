@@ -46,6 +46,7 @@ UNUSABLE = {
 DECISIVE = (
     *("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "optim"),
     *("lr_scheduler_type", "warmup_steps", "seed", "data_seed", "bf16", "fp16", "text_temperature"),
+    "gradient_accumulation_steps",
 )
 
 
@@ -246,10 +247,11 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     def _optional_packages(self) -> list[tuple[str, str]]:
         """(argument, the package it needs)."""
         report_to = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
-        packages = [(f"--report_to {name}", name) for name in report_to if name not in ("none", "all")]
+        modules = {"azure_ml": "azureml", "flyte": "flytekit"}
+        packages = [(f"--report_to {n}", modules.get(n, n)) for n in report_to if n not in ("none", "all")]
         optim = str(getattr(self.optim, "value", self.optim))
         if "8bit" in optim or "4bit" in optim or "paged" in optim or "bnb" in optim:
-            packages.append((f"--optim {optim}", "torchao" if "torchao" in optim else "bitsandbytes"))
+            packages.append((f"--optim {optim}", "torchao" if "torch" in optim else "bitsandbytes"))
         return packages
 
     def make_loss(self) -> ParaCLIPLoss:
@@ -265,7 +267,7 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     def decisive(self) -> dict:
         """What of these arguments decides the weights, as JSON: see `DECISIVE`."""
         values = self.to_dict()
-        batch = self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
+        batch = self.per_device_train_batch_size * self.world_size  # each other's negatives
         names = [*DECISIVE, *(f"{term.name}_weight" for term in TERMS)]
         return {**{name: values[name] for name in names}, "batch_size": batch, "fsdp": bool(self.fsdp)}
 
@@ -283,6 +285,10 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
             f"--train_file or --dataset_name: give the triples to train {model.model_name_or_path} on. The drawn "
             "scenes are for the embedded model; their learning rate would wreck a real CLIP."
         )
+    if data.source is None and (data.image_dir or data.validation_file):
+        raise InputError("--image_dir and --validation_file go with --train_file or --dataset_name: give one of them.")
+    if model.use_lora and model.lora_r < 1:
+        raise InputError(f"--lora_r {model.lora_r}: has to be at least 1.")
     if args.per_device_train_batch_size < 2:
         raise InputError("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
     if data.tasks and args.fsdp:
@@ -294,6 +300,3 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
         raise InputError(f"--validation_file: two files are named {repeated[0]}, and figures go by name; rename one.")
     if data.runner == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError('--runner ray needs a package that is not installed: pip install "paraclip[ray]"')
-    base = Path(model.base)
-    if base.exists() and base.resolve() == Path(args.output_dir).resolve():
-        raise InputError(f"--output_dir {args.output_dir} is the base model: name another folder.")

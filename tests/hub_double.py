@@ -17,6 +17,7 @@ class HubDouble:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.lfs: dict[str, bytes] = {}
         self.tokens: set[str] = set()
+        self.refuse = ""  # answer 403 to addresses that hold this
 
     def environment(self, home) -> dict[str, str]:
         """For a process that takes this for the Hub (its client reads it at import), with its own caches."""
@@ -65,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.hub.tokens.add((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+        if self.hub.refuse and self.hub.refuse in path:
+            return self.send({"error": "forbidden"}, 403)
         for pattern, method in ROUTES:
             match = re.fullmatch(pattern, path)
             if match:

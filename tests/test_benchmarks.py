@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 def test_all_ways_of_training_end_at_one_loss():
     script = Path(__file__).parents[1] / "benchmarks" / "train.py"
     ways = ["ours", "ours-fp32", "hf", "hf-tuned"]

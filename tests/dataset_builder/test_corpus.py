@@ -90,6 +90,7 @@ def test_export_is_whole_or_not_at_all(finished, tmp_path, monkeypatch):
     assert out.read_text() == "the old one"
 
 
+@pytest.mark.slow
 def test_published_it_loads_with_the_plain_library(finished, tmp_path):
     """Each client has a process of its own, as it reads the endpoint when it is imported."""
     with HubDouble() as hub:

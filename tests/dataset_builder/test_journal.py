@@ -31,6 +31,7 @@ def test_a_full_disk_is_told_to_whoever_waits(tmp_path):
         journal.close()
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path):
     """The large version, 50 kills, is `python benchmarks/kill.py`."""
     counted = kill.run(tmp_path, source(120, distinct=110), kills=4)

@@ -129,3 +129,17 @@ def test_output_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(SystemExit, match="the output cannot be written"):
         cli.main(["paraphrase", "--captions", str(tmp_path / "captions.jsonl"), "--generator", "rules",
                   "--output", str(tmp_path / "file" / "o")])  # fmt: skip
+
+
+def test_a_damaged_journal_is_one_sentence(tmp_path):
+    (tmp_path / "journal.sqlite").write_text("garbage")
+    with pytest.raises(SystemExit, match=r"not a database\. If it is damaged, recover it"):
+        cli.main(["stats", str(tmp_path)])
+
+
+def test_a_name_that_the_hub_refuses_is_one_sentence(tmp_path):
+    write_captions(tmp_path, source(2))
+    with EndpointDouble() as endpoint:
+        cli.main(command(tmp_path, endpoint))
+    with pytest.raises(SystemExit, match="no name!! cannot be published"):
+        cli.main(["publish", str(tmp_path / "corpus"), "no name!!", "--license", "mit"])

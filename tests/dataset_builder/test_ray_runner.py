@@ -28,6 +28,13 @@ def test_on_ray_it_is_the_same_corpus(tmp_path):
         cli.main([*base, str(tmp_path / "ray"), "--runner", "ray", "--partitions", "3"])
 
 
+def test_what_ends_a_part_is_one_sentence(tmp_path):
+    pytest.importorskip("ray", reason="ray is an extra: pip install paraclip[ray]")
+    with pytest.raises(SystemExit, match=r"absent\.txt: no such file"):
+        cli.main(["paraphrase", "--captions", str(tmp_path / "absent.txt"), "--generator", "rules",
+                  "--output", str(tmp_path / "o"), "--runner", "ray"])  # fmt: skip
+
+
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     job = Job(tmp_path / "o", "rules", functools.partial(rules.from_args, None), captions="c.txt")

@@ -82,6 +82,7 @@ def test_no_evaluation_wording_in_training_text(splits):
         assert not training & {row[column] for row in splits[split] for column in COLUMNS}
 
 
+@pytest.mark.slow
 def test_no_evaluation_template_in_training_text(splits):
     training = {skeleton(row[column]) for row in splits["train"] for column in COLUMNS}
     rewordings = [row[c] for s in ("test", "test_unseen") for row in splits[s] for c in COLUMNS[1:]]
@@ -90,6 +91,7 @@ def test_no_evaluation_template_in_training_text(splits):
     assert not training & evaluation
 
 
+@pytest.mark.slow
 def test_no_held_out_combination_in_training_text(splits):
     held_out = set()
     for split in ("test", "test_unseen"):
@@ -115,6 +117,7 @@ def test_the_check_above_sees_combinations():
     }
 
 
+@pytest.mark.slow
 def test_unseen_synonyms_are_unseen(splits):
     lexicons = (scenes.COLOURS, scenes.SHAPES, scenes.RELATIONS, scenes.TRAITS, scenes.BACKGROUNDS)
     unseen = [word for lexicon in lexicons for word in words_of(lexicon, "unseen")]

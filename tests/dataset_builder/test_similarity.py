@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from dataset_builder.similarity import SentenceSimilarity
@@ -27,6 +27,6 @@ def test_similarity_is_the_cosine_of_the_mean_states(encoder):
 
     texts, others = ["a dog runs", "a cat"], ["a cat sleeps", "a cat"]
     found = SentenceSimilarity(str(encoder))(texts, others)
-    expected = [F.cosine_similarity(embed(a), embed(b), dim=0).item() for a, b in zip(texts, others)]
+    expected = [cosine_similarity(embed(a), embed(b), dim=0).item() for a, b in zip(texts, others)]
     assert found == pytest.approx(expected, abs=1e-5)
     assert found[1] == pytest.approx(1)

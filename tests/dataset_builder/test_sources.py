@@ -27,6 +27,21 @@ def test_captions_of_every_kind_of_file(tmp_path):
         sources.read_dataset(str(tmp_path / "data"), caption_column="text")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", b"caption;image_id\na;b\n", "separated by semicolons: save the file with commas"),
+        ("c.csv", b'caption\na\n"' + b"x" * (2**24 + 1), "line 3: is not CSV: field larger"),
+        ("c.csv", b"", "the file is empty"),
+        ("c.parquet", b"PAR1", "cannot be read as Parquet"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}.*{message}"):
+        list(sources.read_captions(tmp_path / name))
+
+
 def test_unparsable_lines_keep_their_row_number(tmp_path):
     (tmp_path / "c.jsonl").write_bytes(b'{"caption": "a dog"}\n{broken\n[1]\n\xff\n{"caption": "a cat"}\n')
     assert [(i, text) for i, _, text in sources.read_captions(tmp_path / "c.jsonl")] == [

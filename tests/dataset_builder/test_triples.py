@@ -134,6 +134,9 @@ HEADER = b"image_id,caption,paraphrase_1,paraphrase_2\n"
         ("a.csv", HEADER.replace(b"paraphrase_2", b"caption,paraphrase_2"), "line 1: .* 'caption' twice"),
         ("a.txt", b"a dog\n", "captions without paraphrases.*paraphrase --captions .*a.txt"),
         ("a.docx", b"a", r"unknown file type '.docx'. The known types are .jsonl, .json, .csv, .parquet"),
+        ("a.jsonl", b"null\n" + LINE, "line 1: cannot be parsed"),  # pyarrow would crash
+        ("a.jsonl", b"[" * 100_000, "line 1: is not JSON"),
+        ("a.csv", HEADER.replace(b"\n", b"\r") + b"a,b,c,d\r", "line 1: is not CSV"),
         ("a.parquet", b"not parquet", "cannot be read as .parquet: .*Parquet"),
     ],
 )  # fmt: skip
@@ -142,6 +145,28 @@ def test_bad_files_are_named_by_line_with_a_remedy(name, content, message, tmp_p
     with pytest.raises(InputError, match=message) as refused:
         load_triples(tmp_path / name, image_dir=tmp_path)
     assert str(refused.value).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("image_embeds", "0.1 0.2", "column image_embeds is .*string.* must be a list of numbers"),
+        ("image", 3, "column image has neither pictures nor their file names"),
+    ],
+)
+def test_columns_of_an_odd_type_are_named(column, value, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        load_triples(write(tmp_path, [{**ROW, column: value}]))
+
+
+def test_the_index_that_pandas_writes_is_no_column(tmp_path):
+    (tmp_path / "a.csv").write_text("\n," + HEADER.decode() + "0,007,b,c,d\n")
+    assert load_triples(tmp_path / "a.csv", image_dir=tmp_path)["image_id"] == ["007"]
+
+
+def test_texts_that_look_like_times_stay_texts(tmp_path):
+    rows = [{**ROW, "caption": "2020-01-01"}] * 2
+    assert load_triples(write(tmp_path, rows), image_dir=tmp_path)["caption"] == ["2020-01-01"] * 2
 
 
 def test_rows_of_parquet_count_from_1(tmp_path):

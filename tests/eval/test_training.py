@@ -35,11 +35,16 @@ def test_metrics_of_rewordings_have_names_that_are_known_before(n):
 
 def test_a_best_metric_that_no_evaluation_gives_is_refused_before_training():
     arguments = {"load_best_model_at_end": True, "metric_for_best_model": "average_overlap@10"}
+    arguments["eval_strategy"] = "epoch"
     check_best_metric(SimpleNamespace(**arguments), triples(12), [])
     with pytest.raises(InputError, match=r"average_overlap@10: there is no such figure .*more than 10 pictures"):
         check_best_metric(SimpleNamespace(**arguments), triples(4), [])
     check_best_metric(SimpleNamespace(**{**arguments, "metric_for_best_model": "eval_loss"}), triples(4), [])
-    check_best_metric(SimpleNamespace(**arguments), triples(4), ["sts"])  # whose figures are not known before
+    of_a_task = suite.Measurement("base", "sts", "STS B", "spearman", np.ones((3, 2)), 0)
+    check_best_metric(
+        SimpleNamespace(**{**arguments, "metric_for_best_model": "STS_B_spearman"}), triples(4), [of_a_task]
+    )
+    check_best_metric(SimpleNamespace(**{**arguments, "eval_strategy": "no"}), triples(4), [])
 
 
 def test_sets_and_tasks_are_measured_together(tiny_clip, tmp_path):

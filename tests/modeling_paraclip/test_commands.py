@@ -15,6 +15,7 @@ from transformers import CLIPModel
 
 from tests.train_command import FAST
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     *("train.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"),

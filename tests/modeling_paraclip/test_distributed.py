@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from types import SimpleNamespace
 
+import pytest
 import torch.distributed as dist
 
 from modeling_paraclip.distributed import main_process_first
@@ -21,6 +22,7 @@ def _worker(rank, port, queue):
         queue.put(rank)
 
 
+@pytest.mark.slow
 def test_waiting_outlasts_the_time_out_of_training():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -109,5 +109,26 @@ def test_a_file_that_just_changed_is_not_trusted(pictures, tmp_path):
     """It may change once more without a new time stamp."""
     with EmbeddingCache(tmp_path / "a.sqlite", np.float16) as cache:
         long_ago(pictures[0])
-        cache.put_files({str(path): path.name for path in pictures})
+        looked_like = {path: (path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino) for path in pictures}
+        cache.put_files({str(path): (looked_like[path], path.name) for path in pictures})
         assert cache.unchanged_files([str(path) for path in pictures]) == {str(pictures[0]): "a.png"}
+
+
+def test_a_file_that_changes_while_others_are_read_is_read_again(pictures, tmp_path):
+    for path in pictures:
+        long_ago(path)
+    given = [{"path": str(path), "bytes": None} for path in pictures]
+    replaced = ["red"]
+
+    def replace_the_first(pixels):
+        if replaced:
+            Image.new("RGB", (9, 9), replaced.pop()).save(pictures[0])
+            long_ago(pictures[0])
+        return pixels.flatten(1)
+
+    found = []
+    for _ in range(2):
+        with EmbeddingCache(tmp_path / "cache.sqlite", np.float16) as cache:
+            found.append(embed_pictures(given, lambda p: torch.zeros(3, 2, 2), replace_the_first, cache)[0])
+    assert found[0][0] != found[1][0]
+    assert found[0][1:] == found[1][1:]

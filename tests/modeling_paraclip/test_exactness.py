@@ -169,6 +169,7 @@ def test_tiled_loss_of_every_term_and_the_scale(monkeypatch):
     assert_same(found[1], found[0])
 
 
+@pytest.mark.slow
 def test_a_large_batch_goes_in_blocks():
     """Against exact sums over a sample of its rows; memory is benchmarks/train.py's to show."""
     torch.manual_seed(0)
@@ -209,6 +210,7 @@ def _worker(rank, port, tiny_clip, rows, lora, recompute, sharded, queue):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lora", "recompute", "sharded"),
     [(False, False, False), (True, True, False), (False, False, True), (False, True, True)],

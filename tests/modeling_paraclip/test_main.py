@@ -45,6 +45,7 @@ def test_interpolated_model_is_plain(tiny_clip, tmp_path):
     [
         (["publish", "CLIP", "--output", "OUT"], "is not a complete checkpoint"),
         (["interpolate", "CLIP", "CLIP", "--alpha", "7", "--output", "OUT"], "alpha 7: has to be between 0"),
+        (["interpolate", "CLIP", "CLIP", "--alpha", "0.5", "--output", "CLIP"], "is read from, so it cannot be the"),
         (["interpolate", "absent", "CLIP", "--alpha", "0.5", "--output", "OUT"], "absent cannot be opened"),
     ],
 )

@@ -78,6 +78,7 @@ def test_refuses_pickled_weights(tiny_clip, tmp_path):
         load_clip(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_shipped_base_finds_its_captions():
     """At least 60% R@1, captions to 500 pictures, in the style it was trained on; and far less when reworded."""
     model = CLIPModel.from_pretrained(BASE_MODEL_DIR)

@@ -97,6 +97,7 @@ def test_the_best_checkpoint_is_known_by_its_final_place(tiny_clip, tmp_path, to
     assert json.loads((best / "trainer_state.json").read_text())["best_model_checkpoint"] == str(best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_layers_are_few_and_the_same(recompute, tiny_clip, tmp_path, tokenizer, monkeypatch):
     """Batches of many sizes and lengths, and not one graph more for it."""
@@ -219,3 +220,21 @@ def test_more_steps_than_the_schedule_was_made_for_are_said(tiny_clip, tmp_path,
     trainer = train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=3, resume="last")
     assert trainer.state.global_step == 3
     assert "resumed to 3 steps; the learning rate so far was for 2" in caplog.text
+
+
+def test_an_incomplete_checkpoint_in_the_way_is_moved_not_removed(tiny_clip, tmp_path, tokenizer):
+    save = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), **save)
+    (tmp_path / "checkpoint-4" / checkpoints.COMPLETE).unlink()
+    train(tiny_clip, tmp_path, tokenizer, make_rows(8), **save, resume="last")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-4")
+    (moved,) = tmp_path.glob("checkpoint-4.incomplete-*")
+    assert (moved / checkpoints.TRAINED).exists()
+
+
+def test_accumulation_is_not_the_same_run_as_a_large_batch(tiny_clip, tmp_path, tokenizer):
+    """The negatives are others."""
+    save = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    train(tiny_clip, tmp_path, tokenizer, make_rows(16), **save, gradient_accumulation_steps=2)
+    with pytest.raises(InputError, match="gradient_accumulation_steps was 2, now 1; batch_size was 4, now 8"):
+        train(tiny_clip, tmp_path, tokenizer, make_rows(16), **save, per_device_train_batch_size=8, resume="last")
