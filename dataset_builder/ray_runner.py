@@ -6,8 +6,6 @@ and corpus lie on a file system that all machines see. Ray runs a part that dies
 
 from __future__ import annotations
 
-import os
-
 from .errors import InputError
 from .generators import Fatal
 from .job import Job, run
@@ -22,7 +20,6 @@ def run_on_ray(job: Job, partitions: int) -> None:
         InputError: Ray is not installed, or the corpus was begun with another number of parts.
         Fatal: what ended a part; the other parts ran on.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else it writes a token to the home folder
     try:
         import ray.data
     except ImportError as error:
@@ -35,6 +32,9 @@ def run_on_ray(job: Job, partitions: int) -> None:
     if mark.exists() and mark.read_text() != str(partitions):
         raise InputError(f"{job.output} was begun with --partitions {mark.read_text()}: give the same number again.")
     mark.write_text(str(partitions))
+    if not ray.is_initialized():
+        # Ray's ports listen on every interface. Its token, kept in the home folder, guards them: leave it on.
+        ray.init(log_to_driver=False)
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = 0
     parts = ray.data.range(partitions, override_num_blocks=partitions)

@@ -43,6 +43,7 @@ def embed_pictures_on_ray(
     kind = "GPU" if torch.cuda.is_available() else "CPU"
     blocks = -(-len(pictures) // batch_size)
     if not ray.is_initialized():
+        # Ray's ports listen on every interface. Its token, kept in the home folder, guards them: leave it on.
         ray.init(log_to_driver=False)
     actors = min(blocks, int(ray.cluster_resources().get(kind, 1)))
     embedded = ray.data.range(len(pictures), override_num_blocks=blocks).map_batches(
