@@ -26,7 +26,7 @@ from pathlib import Path
 import datasets
 from datasets import Dataset
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
 from PIL import Image
 from transformers import AutoConfig, AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
 
@@ -218,7 +218,7 @@ def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) ->
     if args.push_to_hub:
         try:
             user = HfApi(token=args.hub_token).whoami()["name"]
-        except (HfHubHTTPError, OSError) as error:
+        except (HTTPError, HFValidationError, OSError) as error:
             raise InputError(f"--push_to_hub: the Hub does not know you: {error} Run `hf auth login`.") from error
         name = args.hub_model_id or Path(args.output_dir).resolve().name
         args.hub_model_id = name if "/" in name else f"{user}/{name}"
@@ -411,7 +411,7 @@ def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
             commit_message="ParaCLIP",
             allow_patterns=published_files(args.output_dir, pictures=pictures),
         )
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, HFValidationError, OSError) as error:
         raise CheckpointError(
             f"the upload failed: {error} The model is complete in {args.output_dir}; upload it from there."
         ) from error

@@ -64,7 +64,7 @@ def test_what_the_hub_does_not_give_is_said(encoder, monkeypatch):
     measured, not_run = suite.evaluate(encoder, list(suite.TASKS), None, skip_missing=True)
     assert not measured
     assert set(not_run) == set(suite.TASKS)
-    with pytest.raises(ValueError, match=r"--tasks sts: .*offline"):
+    with pytest.raises(ValueError, match=r"the task sts: .*offline"):
         suite.evaluate(encoder, ["sts"], None)
 
 
@@ -89,5 +89,5 @@ def test_overlaps_need_a_gallery_larger_than_their_depth(size, has_overlaps):
 
 
 def test_named_tasks_without_data_are_an_input_error(encoder, tmp_path):
-    with pytest.raises(InputError, match=r"--tasks sts: .*is not there"):
+    with pytest.raises(InputError, match=r"the task sts: .*is not there"):
         suite.evaluate(encoder, ["sts"], tmp_path)
