@@ -23,12 +23,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import datasets
 from datasets import Dataset
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
 from PIL import Image
-from transformers import AutoConfig, AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
+from transformers import AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
 
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
@@ -51,15 +48,15 @@ from modeling_paraclip import (
 )
 from modeling_paraclip.architectures import token_limit
 from modeling_paraclip.distributed import main_process_first
-from modeling_paraclip.pictures import open_picture, read_file
 from modeling_paraclip.publish import (
     CARD,
     RESULTS,
     SHEET,
     check_base,
     check_output_dir,
-    published_files,
+    full_repo_id,
     remove_earlier_files,
+    upload,
 )
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
 
@@ -176,10 +173,12 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         InputError: data or model cannot be used; the message says what to do.
     """
     with main_process_first(args):
-        check_output(model_args, args)
-        resolve_base(model_args)
+        if args.process_index == 0:
+            check_output(model_args, args)
+        # what is published is what was trained on, even if the branch moves in the meantime
+        model_args.model_revision = check_base(model_args.base, model_args.model_revision)
         train, sets, measured = load_data(data_args)
-        open_image = picture_opener([sets[name] for name in measured])
+        open_image = report.picture_opener([sets[name] for name in measured])
         has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
         base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
         processor = load_processor(model_args)
@@ -207,8 +206,6 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
 
 def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> None:
     """Find out before the work whether the result can be written and, where that is wanted, uploaded."""
-    if args.process_index:
-        return
     check_output_dir(
         args.output_dir,
         overwrite=args.overwrite_output_dir,
@@ -216,23 +213,7 @@ def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) ->
         sources=(model_args.base,),
     )
     if args.push_to_hub:
-        try:
-            user = HfApi(token=args.hub_token).whoami()["name"]
-        except (HTTPError, HFValidationError, OSError) as error:
-            raise InputError(f"--push_to_hub: the Hub does not know you: {error} Run `hf auth login`.") from error
-        name = args.hub_model_id or Path(args.output_dir).resolve().name
-        args.hub_model_id = name if "/" in name else f"{user}/{name}"
-
-
-def resolve_base(model_args: ModelArguments) -> None:
-    """Pin a base of the Hub to the commit that its branch is at, so that what is published is what was trained on."""
-    if not Path(model_args.base).exists():
-        try:
-            config = AutoConfig.from_pretrained(model_args.base, revision=model_args.model_revision)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{model_args.base} cannot be opened as a model: {error}") from error
-        model_args.model_revision = getattr(config, "_commit_hash", None) or model_args.model_revision
-    check_base(model_args.base, revision=model_args.model_revision)
+        args.hub_model_id = full_repo_id(args.hub_model_id or Path(args.output_dir).resolve().name, args.hub_token)
 
 
 def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments):
@@ -262,21 +243,6 @@ def load_processor(model_args: ModelArguments):
         return AutoProcessor.from_pretrained(model_args.base, revision=model_args.model_revision)
     except (OSError, ValueError) as error:
         raise InputError(f"{model_args.base} has no tokenizer or image processor that can be read: {error}") from error
-
-
-def picture_opener(sets: list[Dataset]) -> Callable[[str], Image.Image] | None:
-    """`image_id` -> picture, decoded when asked for. None where a set has no pictures, only their embeddings."""
-    if not all("image" in dataset.column_names for dataset in sets):
-        return None
-    plain = [dataset.select_columns("image").cast_column("image", datasets.Image(decode=False)) for dataset in sets]
-    where = {image_id: (n, row) for n, d in enumerate(sets) for row, image_id in enumerate(d["image_id"])}
-
-    def opened(image_id: str) -> Image.Image:
-        n, row = where[image_id]
-        found = plain[n][row]["image"]
-        return open_picture(found["bytes"] or read_file(found["path"]))
-
-    return opened
 
 
 # ----------------------------------------------------------------------------------------------------------------- fit
@@ -400,22 +366,14 @@ def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
         CheckpointError: the upload failed; the model is complete in its folder.
     """
     args = trainer.args
-    api = HfApi(token=args.hub_token)
-    pictures = data_args.publish_pictures or data_args.source is None
-    try:
-        api.create_repo(args.hub_model_id, private=args.hub_private_repo, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=args.hub_model_id,
-            folder_path=args.output_dir,
-            revision=args.hub_revision,
-            commit_message="ParaCLIP",
-            allow_patterns=published_files(args.output_dir, pictures=pictures),
-        )
-    except (HTTPError, HFValidationError, OSError) as error:
-        raise CheckpointError(
-            f"the upload failed: {error} The model is complete in {args.output_dir}; upload it from there."
-        ) from error
-    return str(commit)
+    return upload(
+        args.output_dir,
+        args.hub_model_id,
+        pictures=data_args.publish_pictures or data_args.source is None,
+        private=args.hub_private_repo,
+        revision=args.hub_revision,
+        token=args.hub_token,
+    )
 
 
 def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
 
 from modeling_paraclip import ParaCLIPTrainer
+from modeling_paraclip.pictures import open_picture, read_file
 
 from .ranking import rank
 from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
@@ -248,6 +250,21 @@ def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, An
         "seed": args.seed,
         "seconds": round(trainer.seconds),
     }
+
+
+def picture_opener(sets: list[Dataset]) -> Callable[[str], Image.Image] | None:
+    """`image_id` -> picture, decoded when asked for. None where a set has no pictures, only their embeddings."""
+    if not all("image" in dataset.column_names for dataset in sets):
+        return None
+    plain = [dataset.select_columns("image").cast_column("image", datasets.Image(decode=False)) for dataset in sets]
+    where = {image_id: (n, row) for n, d in enumerate(sets) for row, image_id in enumerate(d["image_id"])}
+
+    def opened(image_id: str) -> Image.Image:
+        n, row = where[image_id]
+        found = plain[n][row]["image"]
+        return open_picture(found["bytes"] or read_file(found["path"]))
+
+    return opened
 
 
 def draw_rankings(

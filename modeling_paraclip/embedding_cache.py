@@ -194,14 +194,10 @@ def embed_pictures(
         files = [p["path"] if p["bytes"] is None and not p.get("box") else None for p in pictures]
     files = [os.path.abspath(file) if file else None for file in files]
     unchanged = cache.unchanged_files([file for file in files if file])
-    digests = [unchanged.get(file or "", "") for file in files]
-    digests = [digest if digest in known else "" for digest in digests]
+    digests = [digest if (digest := unchanged.get(file or "")) in known else "" for file in files]
     unread = [i for i, digest in enumerate(digests) if not digest]
-    if num_workers is None:
-        num_workers = 0 if len(unread) <= FEW else min(8, (os.cpu_count() or 1) - 1)
     problems: dict[str, str] = {}
     batch: dict[str, Tensor] = {}
-
     seen: dict[str, tuple[Stat, str]] = {}
 
     def flush() -> None:
@@ -212,13 +208,7 @@ def embed_pictures(
         batch.clear()
         seen.clear()
 
-    decoded = DataLoader(
-        Decoder(pictures, preprocess, frozenset(known)),
-        sampler=unread,
-        batch_size=None,
-        num_workers=num_workers,
-        prefetch_factor=batch_size if num_workers else None,
-    )
+    decoded = _decoded(Decoder(pictures, preprocess, frozenset(known)), unread, batch_size, num_workers)
     stats = {i: _stat(file) for i in unread if (file := files[i])}  # before they are read: a change after it shows
     for i, (digest, pixel_values, problem) in zip(unread, tqdm(decoded, desc="Embedding pictures", leave=False)):
         digests[i] = digest
@@ -234,3 +224,16 @@ def embed_pictures(
                 flush()
     flush()
     return digests, problems
+
+
+def _decoded(decoder: Decoder, order: list[int], prefetch: int, num_workers: int | None) -> DataLoader:
+    """The items of `decoder`, in `order`, from worker processes where there are many."""
+    if num_workers is None:
+        num_workers = 0 if len(order) <= FEW else min(8, (os.cpu_count() or 1) - 1)
+    return DataLoader(
+        decoder,
+        sampler=order,
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=prefetch if num_workers else None,
+    )

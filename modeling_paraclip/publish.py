@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from . import checkpoints
@@ -250,13 +252,63 @@ def find_file(base_name_or_path: str | Path, name: str, **hub_kwargs) -> Path | 
     return Path(found) if found else None
 
 
-def check_base(base_name_or_path: str | Path, **hub_kwargs) -> None:
-    """Find out before training whether the result can be published: InputError where the base has no safetensors."""
-    if not any(find_file(base_name_or_path, name, **hub_kwargs) for name in (WEIGHTS, INDEX)):
+def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
+    """Find out before training whether the result can be published. Returns the commit that a branch of the Hub is at.
+
+    Raises:
+        InputError: it cannot be found, or has no safetensors.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base_name_or_path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{base_name_or_path} cannot be opened as a model: {error}") from error
+    revision = getattr(config, "_commit_hash", None) or revision
+    if not any(find_file(base_name_or_path, name, revision=revision) for name in (WEIGHTS, INDEX)):
         raise InputError(
             f"{base_name_or_path} has no {WEIGHTS}. Pickled weights are not opened, as they can run code. Convert "
             "them once where you trust them: model.save_pretrained(DIR) writes safetensors."
         )
+    return revision
+
+
+def full_repo_id(name: str, token: str | None = None) -> str:
+    """`user/name` for a name without one. InputError where the Hub does not know the user."""
+    try:
+        user = HfApi(token=token).whoami()["name"]
+    except (HTTPError, OSError) as error:
+        raise InputError(f"--push_to_hub: the Hub does not know you: {error} Run `hf auth login`.") from error
+    return name if "/" in name else f"{user}/{name}"
+
+
+def upload(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    pictures: bool = False,
+    private: bool | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Upload what `published_files` lists, and nothing else that may be in the folder. Returns the address.
+
+    Raises:
+        CheckpointError: the upload failed. The folder stays as it is.
+    """
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message="ParaCLIP",
+            allow_patterns=published_files(folder, pictures=pictures),
+        )
+    except (HTTPError, HFValidationError, OSError) as error:
+        raise CheckpointError(
+            f"the upload failed: {error} The model is complete in {folder}; upload it from there."
+        ) from error
+    return str(commit)
 
 
 def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[str]:

@@ -38,7 +38,7 @@ def checked(predictions: np.ndarray, references: np.ndarray) -> tuple[np.ndarray
     for name, values in (("predictions", predictions), ("references", references)):
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            raise ValueError(f"sts_spearman: {name} {bad[0]} is {values[bad[0]]}, {len(bad)} such in all")
+            raise ValueError(f"sts_spearman: {name} {bad[0]} is {values[bad[0]]}, {len(bad)} in total")
         if len(values) < 2:
             raise ValueError(f"sts_spearman needs at least 2 pairs, got {len(values)}")
         if np.ptp(values) == 0:
