@@ -138,17 +138,47 @@ def test_two_processes_train_the_model_of_one(arguments, tiny_clip, pairs, tmp_p
     assert last_checkpoint(tmp_path / "two").endswith("checkpoint-5")
 
 
+# A process that kills itself at one moment of one step, so that the test does not depend on how fast anything is.
+SUICIDE = """
+import os, shutil, signal, sys
+import train
+from modeling_paraclip import ParaCLIPTrainer, checkpoints
+
+moment, step = sys.argv.pop(1), int(sys.argv.pop(1))
+now = [0]
+owner = {"rmtree": shutil, "mark_complete": checkpoints}.get(moment, ParaCLIPTrainer)
+original = getattr(owner, moment)
+compute_loss = ParaCLIPTrainer.compute_loss
+
+def deadly(*args, **kwargs):
+    if now[0] >= step and (moment != "rmtree" or "checkpoint-" in str(args[0])):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+
+def counted(self, *args, **kwargs):
+    now[0] = self.state.global_step + 1
+    return (deadly if moment == "compute_loss" else compute_loss)(self, *args, **kwargs)
+
+setattr(owner, moment, deadly)
+ParaCLIPTrainer.compute_loss = counted
+train.main()
+"""
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_ends_bitwise_equal(tiny_clip, pairs, tmp_path):
-    """SIGKILL while a checkpoint is written, then after some; no moment is chosen by the program."""
-    steps = ["--max_steps=60", "--save_steps=1", "--resume_from_checkpoint=last"]
-    whole = train_command(tiny_clip, pairs, tmp_path / "whole", *steps)
-    subprocess.run(whole, check=True, capture_output=True)
-    cut, killed = train_command(tiny_clip, pairs, tmp_path / "cut", *steps), 0
-    for checkpoint in ("checkpoint.saving/*", "checkpoint-1[0-9]", "checkpoint-2[0-9]"):
-        status, _ = start_and_signal(cut, tmp_path / "cut", signal.SIGKILL, checkpoint)
-        killed += status == -signal.SIGKILL
-    assert killed >= 2
+    """SIGKILL while a checkpoint is written, before it is marked, while an old one is removed, and in a step."""
+    steps = ["--max_steps=24", "--save_steps=1", "--resume_from_checkpoint=last"]
+    run(tiny_clip, pairs, tmp_path / "whole", "--validation_split_percentage=0", *steps)
+    cut = train_command(tiny_clip, pairs, tmp_path / "cut", *steps)
+    environment = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parent)}
+    for moment, step in (("_save_rng_state", 4), ("mark_complete", 8), ("rmtree", 12), ("compute_loss", 16)):
+        command = [sys.executable, "-c", SUICIDE, moment, str(step), *cut[2:]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        assert last_checkpoint(tmp_path / "cut") == str(
+            tmp_path / "cut" / f"checkpoint-{step - 1 + (moment == 'rmtree')}"
+        )
     subprocess.run(cut, check=True, capture_output=True)
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert first == second
