@@ -16,7 +16,8 @@ from huggingface_hub.errors import HTTPError  # that of httpx or httpx2, whichev
 from .errors import InputError
 
 csv.field_size_limit(2**24)
-UNREADABLE = (datasets.exceptions.DatasetsError, HTTPError, OSError, ValueError)  # what `datasets` raises
+# what `datasets` raises; TypeError on a line of JSON that is no object, before 5.2
+UNREADABLE = (datasets.exceptions.DatasetsError, HTTPError, OSError, TypeError, ValueError)
 READERS = (".txt", ".jsonl", ".csv", ".parquet")
 Source = tuple[int, str, object]  # idx, image_id, caption (a caption that is no usable string is rejected, not lost)
 
