@@ -7,7 +7,6 @@ files keyed by the weights and the content (`modeling_paraclip.embedding_cache`)
 from __future__ import annotations
 
 import importlib.util
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,8 +34,6 @@ from modeling_paraclip.embedding_cache import (
 from modeling_paraclip.errors import InputError
 from modeling_paraclip.pictures import PixelValues
 from modeling_paraclip.publish import interpolate
-
-logger = logging.getLogger(__name__)
 
 
 class TransformersTowers:
@@ -175,7 +172,8 @@ def load_encoder(
         architecture, _, pretrained = name.removeprefix("openclip:").partition("/")
         towers = OpenClipTowers(architecture, pretrained, max_tokens)
     else:
-        towers = _open(name, dtype, max_tokens)
+        model, tokenizer, image_processor = _open(name, dtype)
+        towers = TransformersTowers(model, tokenizer, image_processor, max_tokens)
     _place(towers, device, dtype)
     return Encoder(name if name.startswith("openclip:") else Path(name).name, towers, **kwargs)
 
@@ -198,9 +196,9 @@ def load_between(
     for name in (base, tuned):
         if name.startswith("openclip:") or _config(name).model_type not in DUAL_ENCODERS:
             raise InputError(f"{name} is not a dual encoder of transformers: only these are interpolated.")
-    ours, theirs = _open(base, "float32", max_tokens), _open(tuned, "float32", max_tokens)
-    ours.model.load_state_dict(interpolate(ours.model, theirs.model, alpha), strict=False)
-    towers = _open(base, "float32", max_tokens, ours.model)
+    model, tokenizer, image_processor = _open(base, "float32")
+    model.load_state_dict(interpolate(model, _open(tuned, "float32")[0], alpha), strict=False)
+    towers = TransformersTowers(model, tokenizer, image_processor, max_tokens)
     _place(towers, device, dtype)
     return Encoder(f"{Path(tuned).name}@{alpha:g}", towers, **kwargs)
 
@@ -212,7 +210,8 @@ def _config(name: str):
         raise InputError(f"{name} cannot be opened as a model: {error}") from error
 
 
-def _open(name: str, dtype: str, max_tokens: int, model: PreTrainedModel | None = None) -> TransformersTowers:
+def _open(name: str, dtype: str) -> tuple:
+    """(model, tokenizer, image processor or None)."""
     config = _config(name)
     kind = DUAL_ENCODERS.get(config.model_type)
     if kind is None and hasattr(config, "vision_config"):
@@ -221,13 +220,12 @@ def _open(name: str, dtype: str, max_tokens: int, model: PreTrainedModel | None 
             f"{' or '.join(DUAL_ENCODERS)}, or of open_clip."
         )
     try:
-        if model is None:
-            model = (kind or AutoModel).from_pretrained(name, use_safetensors=True, dtype=getattr(torch, dtype))
+        model = (kind or AutoModel).from_pretrained(name, use_safetensors=True, dtype=getattr(torch, dtype))
         image_processor = AutoImageProcessor.from_pretrained(name) if kind else None
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{name} cannot be opened as a model: {error}") from error
-    return TransformersTowers(model, tokenizer, image_processor, max_tokens)
+    return model, tokenizer, image_processor
 
 
 def _place(towers: TransformersTowers | OpenClipTowers, device: str | None, dtype: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import defaultdict
@@ -19,8 +18,6 @@ from modeling_paraclip.distributed import main_process_first
 
 from . import suite
 from .encoders import Encoder, TransformersTowers
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass

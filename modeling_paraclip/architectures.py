@@ -41,11 +41,6 @@ def is_text_weight(name: str) -> bool:
     return name.startswith(tuple(f"{module}." for module in TEXT_TOWER))
 
 
-def is_image_weight(name: str) -> bool:
-    """Whether a weight of this name belongs to the image tower."""
-    return name.startswith(tuple(f"{module}." for module in IMAGE_TOWER))
-
-
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """How many tokens a text may have: the smaller of what the tokenizer and the positions of the model allow."""
     config = getattr(model.config, "text_config", model.config)
