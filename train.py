@@ -25,7 +25,7 @@ from pathlib import Path
 
 from datasets import Dataset
 from PIL import Image
-from transformers import AutoProcessor, CLIPModel, HfArgumentParser, TrainingArguments, set_seed
+from transformers import CLIPModel, HfArgumentParser, TrainingArguments, set_seed
 
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
@@ -59,6 +59,7 @@ from modeling_paraclip.publish import (
     upload,
 )
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
+from modeling_paraclip.weights import open_processor
 
 logger = logging.getLogger("train")
 
@@ -239,10 +240,7 @@ def load_base(model_args: ModelArguments, vision: bool = False) -> ParaCLIPModel
 
 def load_processor(model_args: ModelArguments):
     """The base's tokenizer and image processor."""
-    try:
-        return AutoProcessor.from_pretrained(model_args.base, revision=model_args.model_revision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{model_args.base} has no tokenizer or image processor that can be read: {error}") from error
+    return open_processor(model_args.base, revision=model_args.model_revision)
 
 
 # ----------------------------------------------------------------------------------------------------------------- fit

@@ -9,6 +9,7 @@ from transformers import CLIPModel
 
 from .errors import CheckpointError, InputError
 from .publish import check_output_dir, interpolate, publish_checkpoint, staged, write_model
+from .weights import open_model
 
 HELP = """Make a model, which opens with plain CLIPModel.from_pretrained(DIR).
 
@@ -48,19 +49,12 @@ def main(argv: list[str] | None = None) -> None:
         if args.command == "publish":
             publish_checkpoint(args.checkpoint, args.output, args.base)
         else:
-            models = [_open(name) for name in (args.base, args.tuned)]
+            models = [open_model(CLIPModel, name) for name in (args.base, args.tuned)]
             with staged(args.output) as aside:
                 write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
     except (InputError, CheckpointError) as error:
         sys.exit(f"modeling_paraclip: {error}")
     print(f"{args.output} is ready: CLIPModel.from_pretrained({args.output!r})")
-
-
-def _open(name: str) -> CLIPModel:
-    try:
-        return CLIPModel.from_pretrained(name, dtype="auto", use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be opened as a CLIP model: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,13 +1,39 @@
-"""What ends a run in one sentence instead of a traceback."""
+"""What ends a run in one sentence instead of a traceback, and what makes foreign text safe to show."""
+
+import logging
+import re
+
+# C0 but for newline and tab, DEL, C1, what turns the direction of text, and halves of surrogate pairs
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class InputError(ValueError):
+def printable(text: object) -> str:
+    r"""`str(text)` with control characters as visible escapes, e.g. `\x1b`, so that no terminal obeys them."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+class PrintableFormatter(logging.Formatter):
+    """The formatter of the commands' log lines: `printable`, message and traceback alike."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One log record as text."""
+        return printable(super().format(record))
+
+
+class _Printable:
+    """First base of an error: its message is `printable`, whatever names and texts of a user it quotes."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class InputError(_Printable, ValueError):
     """Something that a person gave is wrong. The message names it and says what to do."""
 
 
-class CheckpointError(OSError):
+class CheckpointError(_Printable, OSError):
     """A checkpoint or a model could not be written, e.g. because the disk is full. Earlier ones are intact."""
 
 
-class NotFiniteLoss(RuntimeError):  # noqa: N818 (it names what happened)
+class NotFiniteLoss(_Printable, RuntimeError):  # noqa: N818 (it names what happened)
     """The loss is infinite or not a number. Nothing of that batch reached the weights."""

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel
 
 from .architectures import IMAGE_TOWER, TEXT_TOWER, text_tower
 from .errors import InputError
 from .losses import ParaCLIPLoss
 from .packing import Chunk, QuickGELU, after_attention, before_attention, encode_packed
+from .weights import open_config, open_model
 
 BASE_MODEL_DIR = Path(__file__).parent / "base"  # the embedded base CLIP; see scripts/train_base_clip.py
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x'': the text views, in this order
@@ -182,27 +182,14 @@ def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwar
     With `vision=False` the vision tower is neither built nor read.
 
     Raises:
-        InputError: it cannot be found, is not a CLIP model, or has no safetensors weights.
+        InputError: it cannot be found, is not a CLIP model, or its weights are not whole, see `weights.open_model`.
     """
-    try:
-        config = AutoConfig.from_pretrained(model_name_or_path, **hub_kwargs)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{model_name_or_path} cannot be opened as a model: {error}") from error
+    config = open_config(model_name_or_path, **hub_kwargs)
     if config.model_type != "clip":
         raise InputError(
             f"{model_name_or_path} is a model of type {config.model_type!r}; ParaCLIP trains models of type 'clip'."
         )
-    try:
-        model = ParaCLIPModel.from_pretrained(
-            model_name_or_path, dtype="auto", use_safetensors=True, vision=vision, **hub_kwargs
-        )
-    except OSError as error:
-        raise InputError(
-            f"{model_name_or_path} has no safetensors weights that can be read; pickled weights are not opened, as "
-            "they can run code. Convert them once where you trust them: model.save_pretrained(DIR) writes safetensors."
-        ) from error
-    except (SafetensorError, RuntimeError) as error:  # a broken file; weights of other shapes than the config's
-        raise InputError(f"the weights of {model_name_or_path} cannot be read: {error}") from error
+    model = open_model(ParaCLIPModel, model_name_or_path, hub_kwargs=hub_kwargs, vision=vision)
     # not in __init__: from_pretrained makes new parameters, all of which require a gradient
     model.requires_grad_(False)
     for module in text_tower(model):

@@ -20,15 +20,14 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
-from transformers.utils.hub import cached_file
+from transformers import PreTrainedModel
 
 from . import checkpoints
 from .architectures import is_text_weight
 from .errors import CheckpointError, InputError
 from .modeling import add_lora, load_clip
+from .weights import INDEX, WEIGHTS, find_file, open_config, shards, weight_files
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Copied from the base as they are, where it has them.
 COPIED = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -66,16 +65,8 @@ def published_files(folder: str | Path, *, pictures: bool = False) -> list[str]:
     folder = Path(folder)
     names = ["config.json", WEIGHTS, INDEX, *COPIED, *ADAPTER, CARD, RESULTS, *([SHEET] if pictures else [])]
     if (folder / INDEX).is_file():
-        names += _shards(folder / INDEX)
+        names += shards(folder / INDEX)
     return [name for name in names if (folder / name).is_file()]
-
-
-def _shards(index: Path) -> list[str]:
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{index} cannot be read: it is no index of weights.") from error
-    return sorted(name for name in shards if name == Path(name).name and name.endswith(".safetensors"))
 
 
 def earlier_files(output_dir: str | Path) -> list[str]:
@@ -220,17 +211,13 @@ def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: 
     def base_file(name: str) -> Path | None:
         return find_file(base_name_or_path, name, **hub_kwargs)
 
-    index = base_file(INDEX) if base_file(WEIGHTS) is None else None
-    names = [WEIGHTS] if index is None else _shards(index)
     missing = set(text)
-    for name in names:
-        source = base_file(name)
-        if source is None:
-            raise InputError(f"{base_name_or_path} has no {name}: only a base in safetensors can be published.")
-        missing -= _write_weights(source, folder / name, text)
+    weights = weight_files(base_name_or_path, **hub_kwargs)
+    for file in weights:
+        missing -= _write_weights(file, folder / file.name, text)
     if missing:
         raise InputError(f"the weights of {base_name_or_path} lack {', '.join(sorted(missing)[:3])}.")
-    for name in (*([INDEX] if index else []), *COPIED):
+    for name in (*([] if weights[0].name == WEIGHTS else [INDEX]), *COPIED):
         if source := base_file(name):
             shutil.copyfile(source, folder / name)
     config = base_file("config.json")
@@ -239,35 +226,14 @@ def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: 
     (folder / "config.json").write_bytes(_public_config(config))
 
 
-def find_file(base_name_or_path: str | Path, name: str, **hub_kwargs) -> Path | None:
-    """A file of a folder or Hub model, downloaded if need be; None where there is no such file.
-
-    Raises:
-        InputError: the Hub cannot be read.
-    """
-    try:
-        found = cached_file(str(base_name_or_path), name, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
-    except OSError as error:
-        raise InputError(f"{name} of {base_name_or_path} cannot be read: {error}") from error
-    return Path(found) if found else None
-
-
 def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
     """Find out before training whether the result can be published. Returns the commit that a branch of the Hub is at.
 
     Raises:
         InputError: it cannot be found, or has no safetensors.
     """
-    try:
-        config = AutoConfig.from_pretrained(base_name_or_path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{base_name_or_path} cannot be opened as a model: {error}") from error
-    revision = getattr(config, "_commit_hash", None) or revision
-    if not any(find_file(base_name_or_path, name, revision=revision) for name in (WEIGHTS, INDEX)):
-        raise InputError(
-            f"{base_name_or_path} has no {WEIGHTS}. Pickled weights are not opened, as they can run code. Convert "
-            "them once where you trust them: model.save_pretrained(DIR) writes safetensors."
-        )
+    revision = open_config(base_name_or_path, revision=revision)._commit_hash or revision
+    weight_files(base_name_or_path, revision=revision)
     return revision
 
 
