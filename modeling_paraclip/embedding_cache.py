@@ -106,9 +106,20 @@ class EmbeddingCache:
         with self._explained():
             return {digest for (digest,) in self._connection.execute("SELECT digest FROM vectors")}
 
-    def put(self, digests: Sequence[str], vectors: np.ndarray) -> None:
-        """Keep `vectors`, (n, dim), one row for each digest."""
-        rows = map(np.ndarray.tobytes, vectors.astype(self._dtype))
+    def put(self, digests: Sequence[str], vectors: np.ndarray, names: Sequence[str]) -> None:
+        """Keep `vectors`, (n, dim), one row for each digest.
+
+        Raises:
+            InputError: one of them is not finite; `names` says of what. None of them is kept.
+        """
+        vectors = vectors.astype(self._dtype)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"the model's vector of {names[int(finite.argmin())]!r} is not finite. Its weights are broken, or too "
+                "large for the precision asked for."
+            )
+        rows = map(np.ndarray.tobytes, vectors)
         with self._explained(), self._connection:  # one transaction
             self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(digests, rows))
 
@@ -121,9 +132,13 @@ class EmbeddingCache:
                 if found is None:
                     raise KeyError(digest)
                 rows.append(found[0])
-        if len({len(row) for row in rows}) > 1:
+        size = np.dtype(self._dtype).itemsize
+        if not all(isinstance(row, bytes) and len(row) == len(rows[0]) and len(row) % size == 0 for row in rows):
             raise InputError(f"the cache of embeddings {self._path} is damaged: vectors differ in length. Remove it.")
-        return np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
+        vectors = np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
+        if not np.isfinite(vectors).all():
+            raise InputError(f"the cache of embeddings {self._path} is damaged: a vector is not finite. Remove it.")
+        return vectors
 
     def unchanged_files(self, paths: Sequence[str]) -> dict[str, str]:
         """path -> digest of those files whose size, time and inode are those that `put_files` saw, as git does it."""
@@ -158,7 +173,7 @@ def embed_texts(texts: Sequence[str], encode: Callable[[list[str]], np.ndarray],
     new = [text for text, digest in digests.items() if digest not in known]
     for start in range(0, len(new), TEXTS):
         piece = new[start : start + TEXTS]
-        cache.put([digests[text] for text in piece], encode(piece))
+        cache.put([digests[text] for text in piece], encode(piece), piece)
     row = {text: i for i, text in enumerate(digests)}
     return cache.get(list(digests.values()))[[row[text] for text in texts]]
 
@@ -198,14 +213,17 @@ def embed_pictures(
     unread = [i for i, digest in enumerate(digests) if not digest]
     problems: dict[str, str] = {}
     batch: dict[str, Tensor] = {}
+    names: list[str] = []  # of the pictures of the batch
     seen: dict[str, tuple[Stat, str]] = {}
 
     def flush() -> None:
         if batch:
             with torch.inference_mode():
-                cache.put(list(batch), embed(torch.stack(list(batch.values()))).float().cpu().numpy())
+                vectors = embed(torch.stack(list(batch.values()))).float().cpu().numpy()
+            cache.put(list(batch), vectors, names)
         cache.put_files(seen)
         batch.clear()
+        names.clear()
         seen.clear()
 
     decoded = _decoded(Decoder(pictures, preprocess, frozenset(known)), unread, batch_size, num_workers)
@@ -220,6 +238,7 @@ def embed_pictures(
         if digest not in known:
             known.add(digest)
             batch[digest] = pixel_values
+            names.append(files[i] or pictures[i]["path"] or f"picture {i + 1}")
             if len(batch) == batch_size:
                 flush()
     flush()

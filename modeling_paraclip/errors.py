@@ -5,11 +5,17 @@ import re
 
 # C0 but for newline and tab, DEL, C1, what turns the direction of text, and halves of surrogate pairs
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+BREAK = re.compile("[\t\n\u2028\u2029]")
 
 
 def printable(text: object) -> str:
     r"""`str(text)` with control characters as visible escapes, e.g. `\x1b`, so that no terminal obeys them."""
     return CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def one_line(text: object) -> str:
+    r"""`printable`, with what breaks lines or cells as escapes too, e.g. `\n`: for tables, headings and labels."""
+    return BREAK.sub(lambda found: ascii(found[0])[1:-1], printable(text))
 
 
 class PrintableFormatter(logging.Formatter):

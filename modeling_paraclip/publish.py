@@ -232,7 +232,7 @@ def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
     Raises:
         InputError: it cannot be found, or has no safetensors.
     """
-    revision = open_config(base_name_or_path, revision=revision)._commit_hash or revision
+    revision = getattr(open_config(base_name_or_path, revision=revision), "_commit_hash", None) or revision
     weight_files(base_name_or_path, revision=revision)
     return revision
 

@@ -58,7 +58,8 @@ def embed_pictures_on_ray(
         for batch in embedded.iter_batches(batch_size=None):
             new = batch["new"]
             if new.any():
-                cache.put(batch["digest"][new].tolist(), np.stack(batch["embed"][new]))
+                names = batch["digest"][new].tolist()
+                cache.put(names, np.stack(batch["embed"][new]), names)
             for i, digest, problem in zip(batch["id"], batch["digest"], batch["problem"]):
                 digests[i] = str(digest)
                 if problem:

@@ -111,6 +111,7 @@ class ParaCLIPTrainer(Trainer):
         self.steps_before = 0  # how many the resumed run was to have
         self._start = time.monotonic()
         self._terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._last_batch: dict = {}
         self._saving_in: str | None = None
         self.add_callback(_StopOnSignal(self))
         if self.args.torch_compile:
@@ -158,7 +159,9 @@ class ParaCLIPTrainer(Trainer):
             self.steps_before = marker["max_steps"]
         if self.args.device.type == "cpu":
             keep_freed_memory()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+        self._check_finite()
+        return output
 
     def whole_model(self) -> ParaCLIPModel | PeftModel:
         """The trained model, unwrapped.
@@ -175,6 +178,8 @@ class ParaCLIPTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a `ParaCLIPCollator` batch. Raises NotFiniteLoss before anything reaches the weights."""
+        if model.training:
+            self._last_batch = inputs
         inputs = dict(inputs)
         image_ids, row_keys, padding = (inputs.pop(key) for key in ("image_ids", "row_keys", "padding"))
         n = len(row_keys)
@@ -201,12 +206,35 @@ class ParaCLIPTrainer(Trainer):
         cause = (
             f"The image_embeds of {', '.join(image_ids[i] for i in bad[:5])} are not finite: remove these rows."
             if bad
-            else "The inputs are finite, so the weights have diverged. Lower --learning_rate and start again."
+            else self._diverged()
         )
         return (
             f"step {self.state.global_step + 1}: {terms}. {cause} The image_ids of the batch "
             f"({', '.join(image_ids[:3])}, ...; {len(image_ids)} in total) are in {file}."
         )
+
+    def _diverged(self) -> str:
+        """What to do, with the last checkpoint from before it, of which `_check_finite` has made sure."""
+        last = checkpoints.last_checkpoint(str(self.args.output_dir))
+        advice = f"; the last checkpoint from before it is {last}" if last else ""
+        return f"The inputs are finite, so the weights have diverged. Lower --learning_rate and start again{advice}."
+
+    def _check_finite(self) -> None:
+        """Make sure that the weights as they are now give a finite loss on the last batch."""
+        if not self._last_batch:
+            return
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(self.model_wrapped, self._prepare_inputs(self._last_batch))
+        self.model.train()
+        if not torch.isfinite(self.accelerator.gather(loss.detach().reshape(1))).all():
+            raise NotFiniteLoss(f"the loss is {loss.item():g} after step {self.state.global_step}. {self._diverged()}")
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        """Nothing is measured, and no checkpoint kept, of weights that have diverged."""
+        if self.control.should_save or self.control.should_evaluate:
+            self._check_finite()
+        return super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def floating_point_ops(self, inputs) -> int:
         """Six per weight and token, as usual; the embedding table does no arithmetic."""

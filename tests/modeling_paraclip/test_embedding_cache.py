@@ -1,4 +1,5 @@
 import os
+import sqlite3
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_key_changes_with_weights_config_and_processor_but_not_with_text(model, 
 def test_vectors_come_back_in_the_order_asked_for(tmp_path):
     vectors = np.arange(6, dtype=np.float16).reshape(3, 2)
     with EmbeddingCache(tmp_path / "deep" / "a.sqlite", np.float16) as cache:
-        cache.put(list("abc"), vectors)
+        cache.put(list("abc"), vectors, list("abc"))
         assert cache.known() == set("abc")
         assert cache.get(list("caa")).tolist() == [[4, 5], [0, 1], [0, 1]]
         with pytest.raises(KeyError):
@@ -57,7 +58,7 @@ def test_a_damaged_file_is_one_sentence_with_its_path(kind, tmp_path):
         path.write_bytes(b"not a database" * 100)
     else:
         with EmbeddingCache(path, np.float16) as cache:
-            cache.put([str(i) for i in range(500)], np.ones((500, 64)))
+            cache.put([str(i) for i in range(500)], np.ones((500, 64)), [""] * 500)
         path.write_bytes(path.read_bytes()[:30_000])
     message = r"the cache of embeddings .*a\.sqlite cannot be used: .*Remove the file"
     with pytest.raises(InputError, match=message), EmbeddingCache(path, np.float16) as cache:
@@ -66,8 +67,8 @@ def test_a_damaged_file_is_one_sentence_with_its_path(kind, tmp_path):
 
 def test_vectors_of_several_lengths_are_damage(tmp_path):
     with EmbeddingCache(tmp_path / "a.sqlite", np.float16) as cache:
-        cache.put(["a"], np.ones((1, 4)))
-        cache.put(["b"], np.ones((1, 5)))
+        cache.put(["a"], np.ones((1, 4)), ["a"])
+        cache.put(["b"], np.ones((1, 5)), ["b"])
         with pytest.raises(InputError, match=r"a\.sqlite is damaged"):
             cache.get(["a", "b"])
 
@@ -132,3 +133,49 @@ def test_a_file_that_changes_while_others_are_read_is_read_again(pictures, tmp_p
             found.append(embed_pictures(given, lambda p: torch.zeros(3, 2, 2), replace_the_first, cache)[0])
     assert found[0][0] != found[1][0]
     assert found[0][1:] == found[1][1:]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])  # the last one is too large for float16
+def test_a_vector_that_is_not_finite_is_not_kept(value, pictures, tmp_path):
+    given = [{"path": str(path), "bytes": None} for path in pictures]
+
+    def embed(pixels):
+        vectors = torch.ones(len(pixels), 4)
+        vectors[1, 2] = value
+        return vectors
+
+    with EmbeddingCache(tmp_path / "cache.sqlite", np.float16) as cache:
+        with pytest.raises(InputError, match=r"vector of '.*b\.png' is not finite"):
+            embed_pictures(given, lambda picture: torch.zeros(3, 2, 2), embed, cache)
+        with pytest.raises(InputError, match="vector of 'two' is not finite"):
+            embed_texts(["one", "two"], lambda texts: np.array([[1.0], [value]]), cache)
+        assert not cache.known()
+        assert not cache.unchanged_files([str(path) for path in pictures])
+
+
+@pytest.mark.parametrize("blob", [b"", b"123", "text", 7, None, np.float16("nan").tobytes() * 2])
+def test_a_damaged_vector_is_one_sentence(blob, tmp_path):
+    path = tmp_path / "cache.sqlite"
+    with EmbeddingCache(path, np.float16) as cache:
+        cache.put(["a", "b"], np.ones((2, 2)), ["a", "b"])
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA ignore_check_constraints = 1")
+        db.execute("PRAGMA writable_schema = 1")
+        if blob is None:
+            db.execute("DROP TABLE vectors")
+            db.execute("CREATE TABLE vectors (digest TEXT PRIMARY KEY, vector BLOB)")
+            db.executemany("INSERT INTO vectors VALUES (?, ?)", [("a", None), ("b", b"1234")])
+        else:
+            db.execute("UPDATE vectors SET vector = ? WHERE digest = 'a'", (blob,))
+    with EmbeddingCache(path, np.float16) as cache, pytest.raises(InputError, match=r"cache\.sqlite is damaged"):
+        cache.get(["b", "a"])
+
+
+def test_a_cache_that_cannot_grow_is_one_sentence(tmp_path):
+    with EmbeddingCache(tmp_path / "cache.sqlite", np.float16) as cache:
+        cache._connection.execute("PRAGMA max_page_count = 8")  # as a full disk: SQLITE_FULL
+        with pytest.raises(
+            InputError, match=r"cache\.sqlite cannot be used: database or disk is full\. .* another folder"
+        ):
+            cache.put([str(i) for i in range(500)], np.ones((500, 64)), [""] * 500)
+        assert not cache.known()
