@@ -20,6 +20,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -48,18 +49,17 @@ from modeling_paraclip import (
 )
 from modeling_paraclip.architectures import token_limit
 from modeling_paraclip.distributed import main_process_first
+from modeling_paraclip.output_dir import check_output_dir, check_space, claimed, remove_earlier_files
 from modeling_paraclip.publish import (
     CARD,
     RESULTS,
     SHEET,
     check_base,
-    check_output_dir,
     full_repo_id,
-    remove_earlier_files,
     upload,
 )
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
-from modeling_paraclip.weights import open_processor
+from modeling_paraclip.weights import open_processor, weight_files
 
 logger = logging.getLogger("train")
 
@@ -182,6 +182,7 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         open_image = report.picture_opener([sets[name] for name in measured])
         has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
         base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
+        check_space(args.output_dir, space_needed(base, model_args, args))
         processor = load_processor(model_args)
         train, *embedded = (embed(data, base, processor, data_args, args) for data in (train, *sets.values()))
         sets = dict(zip(sets, embedded))
@@ -215,6 +216,19 @@ def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) ->
     )
     if args.push_to_hub:
         args.hub_model_id = full_repo_id(args.hub_model_id or Path(args.output_dir).resolve().name, args.hub_token)
+
+
+def space_needed(base: ParaCLIPModel, model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> int:
+    """Bytes that the published model and the checkpoints will take.
+
+    A checkpoint holds what trains and Adam's two moments, and a new one is whole before an old one goes.
+    """
+    files = weight_files(model_args.base, revision=model_args.model_revision)
+    model = sum(file.stat().st_size for file in files)
+    if args.save_strategy == "no" or model_args.use_lora:  # those of adapters are small
+        return model
+    trained = sum(parameter.numel() * 4 for parameter in base.parameters() if parameter.requires_grad)
+    return model + 3 * trained * ((args.save_total_limit or 1) + 1)
 
 
 def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments):
@@ -376,6 +390,11 @@ def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
 
 def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
     """All stages. Returns the exit status: 0, or 128 + the number of the signal that stopped the training."""
+    with claimed(args.output_dir) if args.process_index == 0 else nullcontext():
+        return _stages(model_args, data_args, args)
+
+
+def _stages(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
     prepared = prepare(model_args, data_args, args)
     trainer = fit(prepared, model_args, data_args, args)
     if trainer.stopped_by:

@@ -8,7 +8,8 @@ import sys
 from transformers import CLIPModel
 
 from .errors import CheckpointError, InputError
-from .publish import check_output_dir, interpolate, publish_checkpoint, staged, write_model
+from .output_dir import check_output_dir, claimed
+from .publish import interpolate, publish_checkpoint, staged, write_model
 from .weights import open_model
 
 HELP = """Make a model, which opens with plain CLIPModel.from_pretrained(DIR).
@@ -45,13 +46,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     try:
         sources = (args.checkpoint, args.base) if args.command == "publish" else (args.base, args.tuned)
-        check_output_dir(args.output, sources=tuple(source for source in sources if source))
-        if args.command == "publish":
-            publish_checkpoint(args.checkpoint, args.output, args.base)
-        else:
-            models = [open_model(CLIPModel, name) for name in (args.base, args.tuned)]
-            with staged(args.output) as aside:
-                write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
+        with claimed(args.output):
+            check_output_dir(args.output, sources=tuple(source for source in sources if source))
+            if args.command == "publish":
+                publish_checkpoint(args.checkpoint, args.output, args.base)
+            else:
+                models = [open_model(CLIPModel, name) for name in (args.base, args.tuned)]
+                with staged(args.output) as aside:
+                    write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
     except (InputError, CheckpointError) as error:
         sys.exit(f"modeling_paraclip: {error}")
     print(f"{args.output} is ready: CLIPModel.from_pretrained({args.output!r})")

@@ -135,7 +135,7 @@ class EmbeddingCache:
         size = np.dtype(self._dtype).itemsize
         if not all(isinstance(row, bytes) and len(row) == len(rows[0]) and len(row) % size == 0 for row in rows):
             raise InputError(f"the cache of embeddings {self._path} is damaged: vectors differ in length. Remove it.")
-        vectors = np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
+        vectors: np.ndarray = np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
         if not np.isfinite(vectors).all():
             raise InputError(f"the cache of embeddings {self._path} is damaged: a vector is not finite. Remove it.")
         return vectors

@@ -34,7 +34,6 @@ COPIED = (
     *("vocab.json", "merges.txt", "vocab.txt", "preprocessor_config.json", "processor_config.json"),
 )
 ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md")
-STATE = ("trainer_state.json", "not_finite_batch.json")  # written by a run, never published
 CARD, RESULTS, SHEET = "README.md", "results.json", "rankings.png"
 ADAPTER_CARD = """---
 base_model: {base}
@@ -67,69 +66,6 @@ def published_files(folder: str | Path, *, pictures: bool = False) -> list[str]:
     if (folder / INDEX).is_file():
         names += shards(folder / INDEX)
     return [name for name in names if (folder / name).is_file()]
-
-
-def earlier_files(output_dir: str | Path) -> list[str]:
-    """What an earlier run left in `output_dir`: published files, its state and checkpoints, by name."""
-    files = [*published_files(output_dir, pictures=True), *(n for n in STATE if (Path(output_dir) / n).is_file())]
-    return files + [path.name for path in checkpoints.checkpoints_in(output_dir)]
-
-
-def remove_earlier_files(output_dir: str | Path) -> None:
-    """Remove what `earlier_files` names, and nothing else. `check_output_dir` says first whether that is right."""
-    for path in checkpoints.checkpoints_in(output_dir):
-        checkpoints.remove(path)
-    for name in earlier_files(output_dir):
-        (Path(output_dir) / name).unlink()
-
-
-def check_output_dir(
-    output_dir: str | Path,
-    *,
-    overwrite: bool = False,
-    resume: str | bool | None = None,
-    sources: tuple[str | Path, ...] = (),
-) -> None:
-    """Find out before the work whether `output_dir` can be written to, and never mix two runs in it. Removes nothing.
-
-    Args:
-        overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`.
-        resume: the checkpoint to resume from, or "last".
-        sources: what is read, which `output_dir` may not be.
-
-    Raises:
-        InputError: it cannot be written to, or holds files of an earlier run, which are named.
-    """
-    output_dir = Path(output_dir)
-    for source in sources:
-        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
-            raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe = output_dir / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"{output_dir} cannot be written to: {error.strerror}.") from error
-    if overwrite and resume:
-        raise InputError("--overwrite_output_dir removes the checkpoints that --resume_from_checkpoint needs.")
-    found, last = earlier_files(output_dir), checkpoints.last_checkpoint(output_dir)
-    if resume in ("last", True):
-        resume = last
-    if not found or (resume and Path(str(resume)).resolve().parent == output_dir.resolve()):
-        return
-    shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-    if not overwrite:
-        advice = ", or --resume_from_checkpoint last to go on" if last and not resume else ""
-        raise InputError(
-            f"{output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
-            f"--overwrite_output_dir to remove them (and nothing else){advice}."
-        )
-    foreign = [path for path in checkpoints.checkpoints_in(output_dir) if not (path / checkpoints.COMPLETE).is_file()]
-    if foreign:
-        raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
-    if not (last or (output_dir / "config.json").is_file() or (output_dir / STATE[0]).is_file()):
-        raise InputError(f"{output_dir} holds {shown}, but no run of train.py: name another folder.")
 
 
 @contextmanager

@@ -223,10 +223,12 @@ class ParaCLIPTrainer(Trainer):
         """Make sure that the weights as they are now give a finite loss on the last batch."""
         if not self._last_batch:
             return
-        self.model.eval()
+        self.model_wrapped.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = self.compute_loss(self.model_wrapped, self._prepare_inputs(self._last_batch))
-        self.model.train()
+        if self.is_fsdp_enabled:  # which expects a backward, and keeps the whole weights until then
+            self.model_wrapped.reshard()
+        self.model_wrapped.train()
         if not torch.isfinite(self.accelerator.gather(loss.detach().reshape(1))).all():
             raise NotFiniteLoss(f"the loss is {loss.item():g} after step {self.state.global_step}. {self._diverged()}")
 

@@ -19,6 +19,7 @@ from transformers import AutoProcessor, CLIPModel, pipeline
 
 import train
 from modeling_paraclip import encode_texts, last_checkpoint, load_clip
+from modeling_paraclip.output_dir import claimed
 from tests.hub_double import HubDouble
 from tests.train_command import FAST, run, start_and_signal, train_command
 
@@ -155,9 +156,10 @@ def deadly(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args, **kwargs)
 
-def counted(self, *args, **kwargs):
-    now[0] = self.state.global_step + 1
-    return (deadly if moment == "compute_loss" else compute_loss)(self, *args, **kwargs)
+def counted(self, model, *args, **kwargs):
+    if model.training:
+        now[0] = self.state.global_step + 1
+    return (deadly if moment == "compute_loss" else compute_loss)(self, model, *args, **kwargs)
 
 setattr(owner, moment, deadly)
 ParaCLIPTrainer.compute_loss = counted
@@ -495,3 +497,15 @@ def test_any_task_as_evaluation(pairs, tiny_clip, tmp_path, capsys):
     assert [e["model"] for e in results if e["dataset"] == "STS-B"] == ["base", "tuned"]
     assert "STS-B" in capsys.readouterr().out
     assert not list((tmp_path / "cache").glob("eval-text*"))
+
+
+def test_a_second_run_into_one_folder_is_refused(tiny_clip, pairs, tmp_path):
+    with claimed(tmp_path / "out"), pytest.raises(SystemExit, match="out: another run writes to it"):
+        run(tiny_clip, pairs, tmp_path / "out")
+
+
+def test_a_disk_without_room_is_found_before_the_work(tiny_clip, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(SystemExit, match="has room for 0 MiB, but the model and its checkpoints take"):
+        run(tiny_clip, pairs, tmp_path / "out")
+    assert not (tmp_path / "cache").exists()

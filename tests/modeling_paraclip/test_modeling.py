@@ -74,7 +74,7 @@ def test_refuses_what_is_not_clip(tmp_path):
 def test_refuses_pickled_weights(tiny_clip, tmp_path):
     (tmp_path / "config.json").write_text((tiny_clip / "config.json").read_text())
     torch.save(CLIPModel.from_pretrained(tiny_clip).state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="has no model.safetensors. Pickled weights are not opened"):
+    with pytest.raises(ValueError, match=r"has no model\.safetensors\. Pickled weights are not opened"):
         load_clip(tmp_path)
 
 

@@ -18,7 +18,8 @@ from modeling_paraclip import (
     load_clip,
     publish_model,
 )
-from modeling_paraclip.publish import check_output_dir, earlier_files, published_files, remove_earlier_files, staged
+from modeling_paraclip.output_dir import earlier_files, remove_earlier_files
+from modeling_paraclip.publish import published_files, staged
 
 
 def randomise(model):
@@ -182,21 +183,6 @@ def test_only_an_allow_list_is_ever_published_or_removed(tiny_clip, tmp_path):
     remove_earlier_files(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(planted) - state
-
-
-def test_a_checkpoint_of_another_program_is_not_removed(tmp_path):
-    (tmp_path / "checkpoint-5").mkdir()
-    (tmp_path / "checkpoint-5" / "pytorch_model.bin").write_text("weeks of work")
-    with pytest.raises(InputError, match="checkpoint-5 is no complete checkpoint of"):
-        check_output_dir(tmp_path, overwrite=True)
-    assert (tmp_path / "checkpoint-5" / "pytorch_model.bin").exists()
-
-
-def test_a_folder_that_no_run_wrote_is_not_cleared(tmp_path):
-    (tmp_path / "README.md").write_text("of my project")
-    for overwrite, message in ((False, r"README.md. Name another folder"), (True, r"but no run of train\.py")):
-        with pytest.raises(InputError, match=message):
-            check_output_dir(tmp_path, overwrite=overwrite)
 
 
 def test_a_kill_while_publishing_never_mixes_two_models(tiny_clip, tmp_path, monkeypatch):

@@ -280,8 +280,9 @@ def test_checking_changes_nothing(tiny_clip, tmp_path, tokenizer):
     weights = []
     for strategy in ("no", "steps"):
         torch.manual_seed(0)  # of the adapters
-        trainer = train(tiny_clip, tmp_path / strategy, tokenizer, make_rows(8), max_steps=4,
-                        model=add_lora(load_clip(tiny_clip), dropout=0.5), save_strategy=strategy, save_steps=1)  # fmt: skip
+        model = add_lora(load_clip(tiny_clip), dropout=0.5)
+        trainer = train(tiny_clip, tmp_path / strategy, tokenizer, make_rows(8), model=model, max_steps=4,
+                        save_strategy=strategy, save_steps=1)  # fmt: skip
         weights.append({name: p for name, p in trainer.model.named_parameters() if p.requires_grad})
     for name, weight in weights[0].items():
         assert torch.equal(weight, weights[1][name]), name

@@ -1,0 +1,107 @@
+"""The folder that a run writes to: its own, writable, with room enough, and never that of another run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from . import checkpoints
+from .errors import InputError
+from .publish import published_files
+
+STATE = ("trainer_state.json", "not_finite_batch.json")  # written by a run, never published
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(output_dir: str | Path) -> Iterator[None]:
+    """Have `output_dir`, which is made if need be, to oneself. A run that is killed gives it back.
+
+    Raises:
+        InputError: it cannot be written to, or another run is writing to it.
+    """
+    output_dir = Path(output_dir)
+    lock = FileLock(output_dir / LOCK)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / ".writable").write_bytes(b"0")  # a full disk takes a new file, but nothing in it
+        (output_dir / ".writable").unlink()
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"{output_dir}: another run writes to it. Wait for it, or name another folder.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{output_dir} cannot be written to: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_space(output_dir: str | Path, needed: int) -> None:
+    """Find out before the work whether `needed` bytes have room in `output_dir`. InputError where they do not."""
+    free = shutil.disk_usage(output_dir).free
+    if free < needed:
+        raise InputError(
+            f"{output_dir} has room for {free / 2**20:,.0f} MiB, but the model and its checkpoints take "
+            f"{needed / 2**20:,.0f} MiB. Make room, pass a smaller --save_total_limit, or name another folder."
+        )
+
+
+def earlier_files(output_dir: str | Path) -> list[str]:
+    """What an earlier run left in `output_dir`: published files, its state and checkpoints, by name."""
+    files = [*published_files(output_dir, pictures=True), *(n for n in STATE if (Path(output_dir) / n).is_file())]
+    return files + [path.name for path in checkpoints.checkpoints_in(output_dir)]
+
+
+def remove_earlier_files(output_dir: str | Path) -> None:
+    """Remove what `earlier_files` names, and nothing else. `check_output_dir` says first whether that is right."""
+    for path in checkpoints.checkpoints_in(output_dir):
+        checkpoints.remove(path)
+    for name in earlier_files(output_dir):
+        (Path(output_dir) / name).unlink()
+
+
+def check_output_dir(
+    output_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: str | bool | None = None,
+    sources: tuple[str | Path, ...] = (),
+) -> None:
+    """Find out before the work whether `output_dir` is free for a run: two are never mixed. Removes nothing.
+
+    Args:
+        overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`.
+        resume: the checkpoint to resume from, or "last".
+        sources: what is read, which `output_dir` may not be.
+
+    Raises:
+        InputError: it holds files of an earlier run, which are named, or is read from.
+    """
+    output_dir = Path(output_dir)
+    for source in sources:
+        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
+            raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
+    if overwrite and resume:
+        raise InputError("--overwrite_output_dir removes the checkpoints that --resume_from_checkpoint needs.")
+    found, last = earlier_files(output_dir), checkpoints.last_checkpoint(output_dir)
+    if resume in ("last", True):
+        resume = last
+    if not found or (resume and Path(str(resume)).resolve().parent == output_dir.resolve()):
+        return
+    shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    if not overwrite:
+        advice = ", or --resume_from_checkpoint last to go on" if last and not resume else ""
+        raise InputError(
+            f"{output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
+            f"--overwrite_output_dir to remove them (and nothing else){advice}."
+        )
+    foreign = [path for path in checkpoints.checkpoints_in(output_dir) if not (path / checkpoints.COMPLETE).is_file()]
+    if foreign:
+        raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
+    if not (last or (output_dir / "config.json").is_file() or (output_dir / STATE[0]).is_file()):
+        raise InputError(f"{output_dir} holds {shown}, but no run of train.py: name another folder.")
