@@ -48,7 +48,9 @@ from modeling_paraclip import (
     tokenize,
 )
 from modeling_paraclip.architectures import token_limit
+from modeling_paraclip.compatibility import check_compatible
 from modeling_paraclip.distributed import main_process_first
+from modeling_paraclip.errors import printable
 from modeling_paraclip.output_dir import check_output_dir, check_space, claimed, remove_earlier_files
 from modeling_paraclip.publish import (
     CARD,
@@ -58,6 +60,7 @@ from modeling_paraclip.publish import (
     full_repo_id,
     upload,
 )
+from modeling_paraclip.terminal import set_up_output
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
 from modeling_paraclip.weights import open_processor, weight_files
 
@@ -77,7 +80,6 @@ SCENES_DEFAULTS = {
     "dataloader_pin_memory": False,
     "logging_steps": 50,
 }
-QUIET = ("httpx", "httpx2", "httpcore2", "datasets", "filelock", "fsspec")  # one line per request, otherwise
 
 
 # ----------------------------------------------------------------------------------------------------------- arguments
@@ -116,8 +118,9 @@ def parse_args(argv: list[str] | None = None) -> tuple[ModelArguments, DataArgum
         unknown = [task for task in data.tasks if task not in suite.TASKS]
         if unknown or (data.eval_tasks is not None and not data.tasks):
             raise InputError(f"--eval_tasks {data.eval_tasks}: unknown task; known are {', '.join(suite.TASKS)}.")
-    except ValueError as error:  # of our checks, and those of transformers
-        parser.exit(2, f"train.py: {error}\n")  # without 100 lines of usage
+    # our checks; those of transformers, and what it does not check: its JSON arguments, numbers that overflow, paths
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        parser.exit(2, f"train.py: {InputError(error)}\n")  # without 100 lines of usage
     return model, data, training
 
 
@@ -175,7 +178,7 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
     """
     with main_process_first(args):
         if args.process_index == 0:
-            check_output(model_args, args)
+            check_output(args)
         # what is published is what was trained on, even if the branch moves in the meantime
         model_args.model_revision = check_base(model_args.base, model_args.model_revision)
         train, sets, measured = load_data(data_args)
@@ -184,6 +187,9 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
         check_space(args.output_dir, space_needed(base, model_args, args))
         processor = load_processor(model_args)
+        check_compatible(
+            model_args.base, base, processor.tokenizer, processor.image_processor if has_pictures else None
+        )
         train, *embedded = (embed(data, base, processor, data_args, args) for data in (train, *sets.values()))
         sets = dict(zip(sets, embedded))
         validation = next(iter(sets.values()), None)
@@ -206,14 +212,9 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
     return Prepared(train, validation, evaluation, open_image, measured_base)
 
 
-def check_output(model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> None:
+def check_output(args: ParaCLIPTrainingArguments) -> None:
     """Find out before the work whether the result can be written and, where that is wanted, uploaded."""
-    check_output_dir(
-        args.output_dir,
-        overwrite=args.overwrite_output_dir,
-        resume=args.resume_from_checkpoint,
-        sources=(model_args.base,),
-    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir, resume=args.resume_from_checkpoint)
     if args.push_to_hub:
         args.hub_model_id = full_repo_id(args.hub_model_id or Path(args.output_dir).resolve().name, args.hub_token)
 
@@ -241,6 +242,7 @@ def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArgum
         skip_bad_images=data_args.skip_bad_images,
         bf16=args.bf16,
         runner=data_args.runner,
+        allow_remote_images=data_args.allow_remote_images,
     )
     if args.distillation_weight:
         dataset = add_base_caption_embeds(dataset, base, processor.tokenizer, cache_dir=data_args.image_cache_dir)
@@ -288,7 +290,7 @@ def fit(
     )
     trainer.evaluation = prepared.evaluation
     if trainer.is_world_process_zero():
-        print(overview(trainer, prepared.train), flush=True)
+        print(printable(overview(trainer, prepared.train)), flush=True)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     return trainer
 
@@ -390,7 +392,7 @@ def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
 
 def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
     """All stages. Returns the exit status: 0, or 128 + the number of the signal that stopped the training."""
-    with claimed(args.output_dir) if args.process_index == 0 else nullcontext():
+    with claimed(args.output_dir, sources=(model_args.base,)) if args.process_index == 0 else nullcontext():
         return _stages(model_args, data_args, args)
 
 
@@ -413,19 +415,19 @@ def _stages(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
     draw(trainer, prepared, model_args)
     if args.push_to_hub:
         print(f"pushed to {push(trainer, data_args)}")
-    print(f"{args.output_dir} is ready after {trainer.seconds:.0f} s: CLIPModel.from_pretrained({args.output_dir!r})")
+    where = printable(args.output_dir)
+    print(f"{where} is ready after {trainer.seconds:.0f} s: CLIPModel.from_pretrained({str(args.output_dir)!r})")
     return 0
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line: what a user can cause ends in one sentence."""
     arguments = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    set_up_output(sys.stdout)
     try:
         status = run(*arguments)
-    except (InputError, dataset_builder.InputError, CheckpointError, NotFiniteLoss) as error:
+    # OSError: whatever the machine does not let us do, e.g. a full disk
+    except (InputError, dataset_builder.InputError, NotFiniteLoss, OSError) as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
         sys.exit("\ntrain.py: stopped. Embeddings and checkpoints are kept; rerun with --resume_from_checkpoint last.")

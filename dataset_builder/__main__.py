@@ -7,14 +7,13 @@ import functools
 import json
 import logging
 import math
-import sqlite3
 import sys
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from . import corpus, job
-from .errors import InputError
+from .errors import InputError, printable, short
 from .filters import Limits, Rejected, check_caption
 from .generators import Fatal, add_model_arguments, openai, rules, transformers
 from .paraphrase import PROMPT_1, PROMPT_2
@@ -45,9 +44,25 @@ change are taken from the journal.
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        super().error(printable(message))
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def say(text: str) -> None:
+    """Print for a person: other people's text in it cannot move the cursor."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+
+
 def parser() -> argparse.ArgumentParser:
     """Declare the command line."""
-    main = argparse.ArgumentParser(prog=PROG, description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    main = _Parser(prog=PROG, description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     paraphrase = commands.add_parser(
         "paraphrase",
@@ -244,17 +259,17 @@ def dry_run(todo: job.Job) -> None:
             text = check_caption(caption, todo.limits)
         except Rejected as error:
             if count <= 20:
-                print(f"row {idx + 1} ({image_id}): {caption!r} would be rejected: {error}")
+                say(f"row {idx + 1} ({image_id}): {caption!r:.200} would be rejected: {error}")
             continue
         characters += len(text)
         if shown < 3:
             shown += 1
-            print(f"row {idx + 1} ({image_id})\n  step 1: {todo.prompts[0].replace('{}', text, 1)}")
-            print(f"  step 2: {todo.prompts[1].replace('{}', '<the answer to step 1>', 1)}")
+            say(f"row {idx + 1} ({image_id})\n  step 1: {todo.prompts[0].replace('{}', text, 1)}")
+            say(f"  step 2: {todo.prompts[1].replace('{}', '<the answer to step 1>', 1)}")
     tokens_out = math.ceil(2 * characters / 4)
     tokens_in = tokens_out + math.ceil(count * sum(map(len, todo.prompts)) / 4)
     cost = todo.cost(tokens_in, tokens_out)
-    print(
+    say(
         f"{count:,} rows, about {tokens_in:,} tokens in and {tokens_out:,} out"
         + (f", cost {cost:.2f}" if cost is not None else "")
     )
@@ -278,12 +293,12 @@ def paraphrase(args: argparse.Namespace) -> None:
 def print_statistics(info: dict) -> None:
     """Print what `corpus.statistics` gives."""
     total = sum(info["rows"].values())
-    print(f"{total:,} rows: " + ", ".join(f"{count:,} {status}" for status, count in sorted(info["rows"].items())))
+    say(f"{total:,} rows: " + ", ".join(f"{count:,} {status}" for status, count in sorted(info["rows"].items())))
     for reason, count in info["reasons"].items():
-        print(f"  {count:>9,}  {count / total:6.1%}  {reason}")
-    print(f"{info['answers']:,} answers, {info['tokens_in']:,} tokens in, {info['tokens_out']:,} out")
+        say(f"  {count:>9,}  {count / total:6.1%}  {reason}")
+    say(f"{info['answers']:,} answers, {info['tokens_in']:,} tokens in, {info['tokens_out']:,} out")
     if info["rows"].get("failed"):
-        print("Give the same command again to retry the failed rows.")
+        say("Give the same command again to retry the failed rows.")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -291,7 +306,7 @@ def _run(args: argparse.Namespace) -> None:
         paraphrase(args)
     elif args.command == "export":
         count = corpus.export(args.corpus, args.output, args.format)
-        print(f"{args.output}: {count:,} rows")
+        say(f"{args.output}: {count:,} rows")
     elif args.command == "stats":
         info = corpus.statistics(args.corpus)
         print(json.dumps(info, indent=1)) if args.json else print_statistics(info)
@@ -304,24 +319,24 @@ def _run(args: argparse.Namespace) -> None:
             validation_percentage=args.validation_percentage,
             private=args.private,
         )
-        print(f"published: {url}")
+        say(f"published: {url}")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command; what a user can fix ends it with one sentence."""
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for name in ("datasets", "huggingface_hub", "transformers"):  # these have handlers of their own
+        for own in (handler, *logging.getLogger(name).handlers):
+            own.setFormatter(_Formatter("%(message)s"))
     try:
         _run(args)
-    except (InputError, Fatal) as error:
-        sys.exit(f"dataset_builder: {error}")
-    except OSError as error:  # of writing: whatever reads a user's file raises InputError
-        sys.exit(f"dataset_builder: the output cannot be written: {error}")
-    except sqlite3.DatabaseError as error:
-        sys.exit(
-            f"dataset_builder: a journal cannot be read or written: {error}. If it is damaged, recover it with "
-            "`sqlite3 journal.sqlite .recover | sqlite3 recovered.sqlite` and put the copy in its place."
-        )
+    except BrokenPipeError:  # e.g. `stats | head`
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(1)
+    except (InputError, Fatal, OSError) as error:  # OSError: whatever else the machine does not let us do
+        sys.exit(f"{PROG}: {short(error)}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. What was answered is kept; give the same command again to go on.")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
+import lzma
+import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +17,7 @@ from datasets import DatasetDict
 
 from . import scenes
 from .errors import InputError
-from .sources import jsonl_rows, parquet_rows
+from .sources import LONGEST_LINE, checked_file, jsonl_rows, parquet_rows, parsed_json
 from .triples import COLUMNS, TEXT_COLUMNS, is_in_validation, problem_of
 
 CITATION = """@inproceedings{kim-etal-2024-fine,
@@ -25,6 +27,9 @@ CITATION = """@inproceedings{kim-etal-2024-fine,
     booktitle = {Findings of the Association for Computational Linguistics: EACL 2024},
     year = {2024}
 }"""
+PICTURES = ("jpg", "jpeg", "png", "webp")
+COMPRESSION = (zlib.error, lzma.LZMAError)
+LARGEST_PICTURE = 2**28  # bytes; more is no picture, but a header that lies or an archive that fills the memory
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +66,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
 
     * `scenes`: the embedded corpus. Splits `train`, `validation` (worded as `train`), `test`, `test_unseen`.
     * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`.
-    * `webdataset`: tar shards as img2dataset writes them, the texts in each sample's JSON.
+    * `webdataset`: tar shards as img2dataset writes them, compressed or not, the texts in each sample's JSON. A shard
+      that is cut is refused.
 
     The configs that read files have the splits `train` and `validation`, by a stable hash of `image_id`: a picture is
     never in both. Rows without the texts are named, counted and left out. `num_proc` and `as_streaming_dataset` work.
@@ -122,6 +128,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
         for file in files:
             for where, row in read(file):
                 problem = problem_of(row)
+                if problem is None and self.config.name == "webdataset" and not row["image"]:
+                    problem = "has no picture"
                 if problem is not None:
                     bad += 1
                     if bad <= 20 and split == "train":  # the other split reads the same rows
@@ -133,8 +141,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                 key = hash((image_id, row["caption"]))
                 if key in seen:
                     raise InputError(
-                        f"{file}, {where}: the caption {row['caption']!r} of picture {image_id} came before. Remove "
-                        "one of the two; `python -m dataset_builder export` writes each one once."
+                        f"{file}, {where}: the caption {row['caption']!r:.200} of picture {image_id} came before. "
+                        "Remove one of the two; `python -m dataset_builder export` writes each one once."
                     )
                 seen.add(key)
                 example = {"image_id": image_id, **{column: row[column] for column in TEXT_COLUMNS}}
@@ -154,31 +162,66 @@ def _parquet_rows(file: str) -> Iterator[tuple[str, Any]]:
 
 
 def _webdataset_rows(file: str) -> Iterator[tuple[str, Any]]:
-    """A sample's files follow one another in the tar and share their name up to the first dot."""
+    """A sample's files follow one another in the tar and share their name up to the first dot of the base name."""
+    key = None
     try:
-        with tarfile.open(file, "r|*") as tar:
-            for key, group in itertools.groupby(_members(tar), key=lambda item: item[0][0]):
-                parts = {name[1].lower(): data for name, data in group if len(name) == 2}
-                picture = next((parts[suffix] for suffix in ("jpg", "jpeg", "png", "webp") if suffix in parts), None)
-                try:
-                    row = json.loads(parts.get("json", b"null"))
-                except ValueError:
-                    row = None
+        with tarfile.open(checked_file(file), "r|*", tarinfo=_Member) as tar:
+            for key, group in itertools.groupby(_members(tar), key=lambda item: item[0]):
+                parts = {suffix: data for _, suffix, data in group}
+                row = parsed_json(parts.get("json"))
                 if isinstance(row, dict):
-                    if picture is None:
-                        row = None
-                    else:
-                        row = {"image_id": key, **row, "image": {"path": None, "bytes": picture}}
+                    row = {"image_id": key, **row}
+                    picture = next((parts[suffix] for suffix in PICTURES if suffix in parts), None)
+                    row["image"] = picture and {"path": None, "bytes": picture}
                 yield f"sample {key}", row
-    except tarfile.TarError as error:
-        raise InputError(f"{file} cannot be read as a tar file: {error}") from error
+            while rest := tar.fileobj.read(2**16):  # type: ignore[union-attr]
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("more follows its end, as if two shards were joined")
+    except (tarfile.TarError, OSError, EOFError, TypeError, ValueError, OverflowError, *COMPRESSION) as error:
+        if isinstance(error, InputError):
+            raise
+        place = "before the first sample" if key is None else f"after sample {key}"
+        raise InputError(
+            f"{file}, {place}: cannot be read as a tar file: {error}. The shard is cut or damaged: download it again."
+        ) from error
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[list[str], bytes]]:
-    """([sample's name, suffix], content) of each file."""
+class _Member(tarfile.TarInfo):
+    """A header. Without this class, tarfile takes a damaged header or the end of the file for the end of the tar."""
+
+    @classmethod
+    def frombuf(cls, *args, **kwargs):
+        member = super().frombuf(*args, **kwargs)
+        if member.size < 0 or (member.size > LONGEST_LINE and not member.isreg()):
+            raise tarfile.ReadError("a header says an impossible size")
+        return member
+
+    @classmethod
+    def fromtarfile(cls, tarfile_):
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            if tarfile_.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("its end marker is cut") from None
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"it has no end marker ({error})") from error
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
+    """(sample's name, suffix, content) of each file that is read; links, folders and devices are not."""
     for member in tar:
-        if (file := tar.extractfile(member)) is not None:
-            yield member.name.split(".", 1), file.read()
+        name = re.fullmatch(r"(?:\./)*((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
+        if name is None or not member.isreg() or (suffix := name[2].lower()) not in ("json", *PICTURES):
+            continue
+        if member.size > (LARGEST_PICTURE if suffix in PICTURES else LONGEST_LINE):
+            raise tarfile.ReadError(f"{member.name} is said to have {member.size:,} bytes")
+        content = tar.extractfile(member)
+        assert content is not None  # it is a regular file
+        data = content.read()
+        if len(data) != member.size:
+            raise tarfile.ReadError(f"{member.name} is cut")
+        yield name[1], suffix, data
 
 
 def load_scenes(**config) -> DatasetDict:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import itertools
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,17 +15,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
-from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi, get_session
+from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
-from .errors import InputError
+from .errors import InputError, check_range, one_sentence, printable
 from .filters import REASONS
-from .journal import done_rows, journals, latest_recipe, read
+from .journal import done_rows, journals, latest_recipe, tally
 from .triples import TEXT_COLUMNS, is_in_validation
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("image_id", *TEXT_COLUMNS, "generator", "model")])
 BATCH = 10_000
+HUB_TIMEOUT = 120.0  # seconds to connect, and between two bytes
 CARD_TEMPLATE = Path(__file__).parent / "README.md"
 
 
@@ -33,25 +35,20 @@ def triples(corpus_dir: str | Path, counts: Counter | None = None) -> Iterator[d
 
     The same caption of the same picture comes once; how often it came again is added to `counts["duplicate"]`.
     """
-    parsed = functools.cache(json.loads)  # a corpus has few recipes, and each row names one
     seen: set[int] = set()  # 64-bit hashes: about 60 bytes per row, however long the texts are
     for path in journals(corpus_dir):
-        for idx, image_id, caption, paraphrase_1, paraphrase_2, recipe in done_rows(path):
-            key = hash((image_id, " ".join(caption.casefold().split())))
-            if key in seen:
+        for idx, image_id, *texts, recipe in done_rows(path):
+            if (key := hash((image_id, " ".join(texts[0].casefold().split())))) in seen:
                 if counts is not None:
                     counts["duplicate"] += 1
                 continue
             seen.add(key)
-            made = parsed(recipe)
             yield {
                 "index": idx,
                 "image_id": image_id,
-                "caption": caption,
-                "paraphrase_1": paraphrase_1,
-                "paraphrase_2": paraphrase_2,
-                "generator": made["generator"],
-                "model": made["model"],
+                **dict(zip(TEXT_COLUMNS, texts)),
+                "generator": recipe["generator"],
+                "model": recipe["model"],
             }
 
 
@@ -61,12 +58,36 @@ def export(corpus_dir: str | Path, output: str | Path, file_format: str) -> int:
     `jsonl` has the authors' columns; `parquet` also says which generator and model wrote each row.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_name(f".{output.name}.part")
-    rows = tqdm(triples(corpus_dir), unit="row", desc=f"Writing {output.name}")
-    count = _write_jsonl(rows, aside) if file_format == "jsonl" else _write_parquet(rows, aside)
-    os.replace(aside, output)
-    return count
+    first = journals(corpus_dir)[0]
+    if output.name.startswith("journal") and os.path.realpath(output.parent) == os.path.realpath(first.parent):
+        raise InputError(f"{output}: is where the corpus keeps its answers. Give another --output.")
+    with _whole(output) as aside:
+        rows = tqdm(triples(corpus_dir), unit="row", desc=printable(f"Writing {output.name}"))
+        return _write_jsonl(rows, aside) if file_format == "jsonl" else _write_parquet(rows, aside)
+
+
+@contextlib.contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """A file to write instead of `output`, which takes its place at the end; without an end nothing stays.
+
+    Raises:
+        InputError: it cannot be written, e.g. as the disk is full.
+    """
+    aside = output.parent / f".{output.name}.part"
+    try:
+        if output.exists() and not output.is_file():  # not even /dev/null is replaced by a file
+            raise InputError(f"{output}: the output cannot be written: it is a folder or a device. Give a file name.")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            os.replace(aside, output)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{output}: the output cannot be written: {error.strerror or error}. Check the path and the free space, "
+            "and give the same command again."
+        ) from error
 
 
 def _write_jsonl(rows: Iterable[dict], path: Path) -> int:
@@ -94,14 +115,8 @@ def statistics(corpus_dir: str | Path) -> dict:
     reasons: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     for path in journals(corpus_dir):
-        db = read(path)
-        rows.update(dict(db.execute("SELECT status, COUNT(*) FROM rows GROUP BY status")))
-        reasons.update(dict(db.execute("SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL GROUP BY reason")))
-        count, tokens_in, tokens_out = db.execute(
-            "SELECT COUNT(*), SUM(tokens_in), SUM(tokens_out) FROM answers"
-        ).fetchone()
-        answers.update(answers=count, tokens_in=tokens_in or 0, tokens_out=tokens_out or 0)
-        db.close()
+        for total, found in zip((rows, reasons, answers), tally(path)):
+            total.update(found)
     return {
         "rows": dict(rows),
         "reasons": dict(reasons.most_common()),
@@ -125,8 +140,28 @@ def publish(
     repository stay as they are.
 
     Raises:
-        InputError: there is no corpus, or no finished row in it, or the Hub refuses it or is not there.
+        InputError: there is no corpus, or no finished row in it, or a name or number cannot be right, or the Hub
+            refuses it or is not there, or the disk is full.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", config_name, re.ASCII):
+        raise InputError(f"--config_name {config_name}: letters, digits, dots, hyphens and underscores, please.")
+    check_range("--validation_percentage", validation_percentage, 0, 100)
+    with one_sentence(
+        f"{repo_id} cannot be published",
+        f"Check the name, the connection, `hf auth login` and the free space in {tempfile.gettempdir()}.",
+    ):
+        return _publish(corpus_dir, repo_id, license, config_name, validation_percentage, private)
+
+
+def _publish(
+    corpus_dir: str | Path,
+    repo_id: str,
+    license: str,
+    config_name: str,
+    validation_percentage: float,
+    private: bool,
+) -> str:
+    validate_repo_id(repo_id)
     with tempfile.TemporaryDirectory() as folder:
         duplicates: Counter[str] = Counter()
         sizes = _write_splits(corpus_dir, Path(folder) / config_name, validation_percentage, duplicates)
@@ -138,14 +173,7 @@ def publish(
         info = statistics(corpus_dir)
         info["reasons"] |= {"export: duplicate": duplicates["duplicate"]} if duplicates else {}
         card = dataset_card(repo_id, info, sizes, examples, license=license, config_name=config_name)
-        try:
-            return _push(
-                folder, repo_id, card, config_name, f"{config_name}: {sum(sizes.values()):,} triples", private
-            )
-        except (HTTPError, HFValidationError) as error:
-            raise InputError(
-                f"{repo_id} cannot be published: {error}. Check the name, the connection and `hf auth login`."
-            ) from error
+        return _push(folder, repo_id, card, config_name, f"{config_name}: {sum(sizes.values()):,} triples", private)
 
 
 def _write_splits(
@@ -169,27 +197,59 @@ def _write_splits(
 
 def _push(folder: str, repo_id: str, card: DatasetCard, config_name: str, message: str, private: bool) -> str:
     """Upload the folder with the card, which keeps the repository's other configs. Returns the address."""
+    get_session().timeout = HUB_TIMEOUT  # the client would wait for ever
     api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    data: Any = card.data
-    data.configs = _other_configs(api, repo_id, config_name) + data.configs
-    card.save(Path(folder) / "README.md")
-    return str(
-        api.upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            delete_patterns=f"{config_name}/*.parquet",
-            commit_message=message,
+    with _repository(api, repo_id, private):
+        data: Any = card.data
+        data.configs = _other_configs(api, repo_id, config_name) + data.configs
+        card.save(Path(folder) / "README.md")
+        return str(
+            api.upload_folder(
+                repo_id=repo_id,
+                repo_type="dataset",
+                folder_path=folder,
+                delete_patterns=f"{config_name}/*.parquet",
+                commit_message=message,
+            )
         )
-    )
+
+
+@contextlib.contextmanager
+def _repository(api: HfApi, repo_id: str, private: bool) -> Iterator[None]:
+    """A repository to fill. One that had to be created is removed again if that fails; others stay as they are."""
+    if api.repo_exists(repo_id, repo_type="dataset"):
+        yield
+        return
+    api.create_repo(repo_id, repo_type="dataset", private=private)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            api.delete_repo(repo_id, repo_type="dataset")
+        raise
 
 
 def _other_configs(api: HfApi, repo_id: str, config_name: str) -> list[dict]:
     if not api.file_exists(repo_id, "README.md", repo_type="dataset"):
         return []
-    configs = DatasetCard.load(repo_id).data.to_dict().get("configs") or []
-    return [config for config in configs if config["config_name"] != config_name]
+    path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset")
+    with one_sentence(f"{repo_id}: its README.md on the Hub has no valid header", "Mend it there."):
+        configs = DatasetCard(Path(path).read_text("utf-8")).data.to_dict().get("configs") or []
+        return [config for config in configs if config["config_name"] != config_name]
+
+
+def _cell(text: object) -> str:
+    """Text as a card shows it, in a table or not: what Markdown or HTML could read as more becomes an entity."""
+    text = " ".join(printable(text).split())
+    return re.sub(r"[^\w\s.,'\"()!?;/-]|_|(?<=www)\.", lambda match: f"&#{ord(match[0])};", text, flags=re.ASCII)
+
+
+def _code(text: object) -> str:
+    """Text as code in a line of Markdown."""
+    text = " ".join(printable(text).split())
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    space = " " * ("`" in text[:1] + text[-1:])
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def dataset_card(
@@ -225,6 +285,8 @@ def dataset_card(
         template_path=str(CARD_TEMPLATE),
         repo_id=repo_id,
         config_name=config_name,
+        cell=_cell,
+        code=_code,
         sizes=sizes,
         examples=examples,
         explanations={

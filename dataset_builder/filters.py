@@ -19,6 +19,7 @@ REASONS = {
     "unreadable row": "not a text, or a line that cannot be parsed",
     "too few words": "fewer than the paper's 2 words",
     "too many words": "more than the paper's 15 words",
+    "too long": "more than 4,000 characters",
     "duplicate": "the same caption of the same picture came before",
     # of a caption and of an answer
     "control characters": "control characters, or bytes that are not UTF-8",
@@ -59,10 +60,15 @@ class Limits:
     max_similarity: float = 1.0  # a higher one is a mere copy
 
 
+# Every text is measured before any expression below sees it, so that a hostile one cannot hold up the job.
+# Keep the expressions linear all the same: `[^<>]*` and not `[^>]*`, which scans to the end from every `<`.
+LONGEST = 4000  # characters
+
+
 # ------------------------------------------------------------------------------------------------------- captions
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff\ud800-\udfff]")
 _MARKUP = re.compile(
-    r"</?[a-z][^>]*>|&(?:[a-z]+|#\d+);|https?://|www\.|\[[^\]]*\]\([^)]*\)|<\|[^>]*\|>|```|\{\{|\{\}|<(?:person|name|url)>",
+    r"</?[a-z][^<>]*>|&(?:[a-z]+|#\d+);|https?://|www\.|\[[^\[\]]*\]\([^()]*\)|<\|[^<>]*\|>|```|\{\{|\{\}",
     re.IGNORECASE,
 )
 
@@ -71,7 +77,7 @@ def check_caption(caption: object, limits: Limits) -> str:
     """Return the caption with single spaces. Raises Rejected."""
     if not isinstance(caption, str):
         raise Rejected("unreadable row")
-    text = " ".join(unicodedata.normalize("NFC", caption).split())
+    text = _normalized(" ".join(caption.split()))
     _check_characters(text)
     words = len(text.split())
     if words < limits.min_words:
@@ -79,6 +85,13 @@ def check_caption(caption: object, limits: Limits) -> str:
     if words > limits.max_words:
         raise Rejected("too many words")
     return text
+
+
+def _normalized(text: str) -> str:
+    """NFC, whose time is quadratic in the number of accents on one letter. Raises Rejected if the text is too long."""
+    if len(text) > LONGEST:
+        raise Rejected("too long")
+    return unicodedata.normalize("NFC", text)
 
 
 def _check_characters(text: str) -> None:
@@ -89,7 +102,7 @@ def _check_characters(text: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- answers
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"(?:i(?:'|’)?m (?:really |very )?sorry|i am (?:really |very )?sorry|sorry,? (?:but|i)|i apologi[sz]e"
     r"|(?:unfortunately,? )?i (?:can(?:no|'|’)?t|can not|could ?n(?:o|'|’)t|won(?:'|’)t|am unable|am not able)"
@@ -130,7 +143,8 @@ def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -
         raise Rejected("truncated")
     if finish_reason == "content_filter":
         raise Rejected("refused")
-    text = _THOUGHT.sub("", unicodedata.normalize("NFC", answer or "")).strip()
+    # what comes before the last end of a thought is thought; some chat templates leave its beginning out
+    text = _normalized(_THOUGHT_END.split(answer or "")[-1].strip())
     if not text:
         raise Rejected("empty")
     if re.match(r"<think(?:ing)?>", text, re.IGNORECASE):

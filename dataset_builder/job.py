@@ -12,7 +12,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from . import sources
-from .errors import InputError
+from .errors import InputError, check_range
 from .filters import Limits
 from .generators import Generator
 from .journal import Journal
@@ -39,7 +39,7 @@ class Job:
         price_in, price_out: per million tokens, to show the cost.
 
     Raises:
-        InputError: a prompt has not exactly one `{}`, or `concurrency` or `limit` is too small.
+        InputError: a prompt has not exactly one `{}`, or a number cannot be right.
     """
 
     output: Path
@@ -62,10 +62,16 @@ class Job:
         for step, prompt in enumerate(self.prompts, start=1):
             if prompt.count("{}") != 1:
                 raise InputError(f"--prompt_{step}: needs exactly one {{}}, which stands for the text.")
-        if self.concurrency < 1:
-            raise InputError("--concurrency: at least 1.")
-        if self.limit is not None and self.limit < 0:
-            raise InputError("--limit: at least 0.")
+        limits = self.limits
+        check_range("--concurrency", self.concurrency, 1, 10_000)
+        check_range("--limit", self.limit, 0, 10**15)
+        check_range("--price_in", self.price_in, 0)
+        check_range("--price_out", self.price_out, 0)
+        check_range("--min_words", limits.min_words, 0)
+        check_range("--max_words", limits.max_words, limits.min_words)
+        check_range("--max_length_ratio", limits.max_length_ratio, 1)
+        check_range("--min_similarity", limits.min_similarity, -1, 1)
+        check_range("--max_similarity", limits.max_similarity, limits.min_similarity, 1)
 
     def rows(self) -> Iterator[Source]:
         """Read the captions. Raises InputError where they cannot be read."""
@@ -111,15 +117,15 @@ def run(job: Job, part: tuple[int, int] | None = None) -> Progress:
         part: (index, count): do only every `count`-th row, from `index` on, with a journal of its own.
 
     Raises:
-        InputError: the captions, the model or the corpus folder are not usable.
+        InputError: the captions, the model or the corpus folder are not usable, or the journal cannot be written.
         Fatal: no call can succeed; what had been answered is kept.
-        OSError: the journal cannot be written.
     """
     rows, total, name = job.rows(), job.total(), "journal.sqlite"
     if part is not None:
         index, count = part
         rows, name = itertools.islice(rows, index, None, count), f"journal-{index:05d}-of-{count:05d}.sqlite"
         total = None if total is None else len(range(index, total, count))
+    _check_layout(job.output, part)
     generator = job.make_generator()
     similarity = None
     if job.similarity_model is not None:
@@ -148,6 +154,17 @@ def run(job: Job, part: tuple[int, int] | None = None) -> Progress:
         return asyncio.run(paraphrase())
     finally:
         journal.close()
+
+
+def _check_layout(output: Path, part: tuple[int, int] | None) -> None:
+    """Raises InputError if the corpus was begun with another number of parts: its answers would be paid for again."""
+    found = sorted(path.name for path in output.glob("journal*.sqlite"))
+    other = [name for name in found if not name.endswith(f"-of-{part[1]:05d}.sqlite" if part else "journal.sqlite")]
+    if other:
+        raise InputError(
+            f"{output / other[0]}: this corpus was begun with another number of parts. Give the same --runner and "
+            "--partitions again, or another --output."
+        )
 
 
 def _show(bar: tqdm, progress: Progress, generator: Generator, job: Job) -> None:

@@ -110,8 +110,8 @@ class Paraphraser:
                     yield idx, image_id, caption
                 elif (known.image_id, known.caption) != (storable(image_id), storable(str(caption))):
                     raise InputError(
-                        f"Row {idx + 1} is {caption!r}, but this corpus was started with {known.caption!r} there: the "
-                        "captions changed. Give the old ones, or another --output."
+                        f"Row {idx + 1} is {caption!r:.200}, but this corpus was started with {known.caption!r:.200} "
+                        "there: the captions changed. Give the old ones, or another --output."
                     )
                 else:
                     self.progress.outcomes["known"] += 1

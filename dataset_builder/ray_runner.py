@@ -6,7 +6,7 @@ and corpus lie on a file system that all machines see. Ray runs a part that dies
 
 from __future__ import annotations
 
-from .errors import InputError
+from .errors import InputError, check_range
 from .generators import Fatal
 from .job import Job, run
 
@@ -25,8 +25,7 @@ def run_on_ray(job: Job, partitions: int) -> None:
     except ImportError as error:
         raise InputError("--runner ray needs the package ray: pip install 'paraclip[ray]'") from error
 
-    if partitions < 1:
-        raise InputError("--partitions: at least 1.")
+    check_range("--partitions", partitions, 1, 10**5)
     job.output.mkdir(parents=True, exist_ok=True)
     mark = job.output / MARK
     if mark.exists() and mark.read_text() != str(partitions):

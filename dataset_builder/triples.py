@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import glob
 import itertools
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, get_dataset_split_names, load_dataset, load_from_disk
 
-from .errors import InputError
+from .errors import HOSTILE, InputError, one_sentence, printable
 from .journal import storable
-from .sources import UNREADABLE, csv_columns, file_rows, open_dataset, separator_hint
+from .sources import check_json_lines, checked_file, csv_columns, file_rows, open_dataset, separator_hint
 
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
 COLUMNS = ("image_id", *TEXT_COLUMNS)
@@ -37,20 +39,19 @@ def load_triples(source: str | Path, split: str = "train", image_dir: str | Path
             the line, counted from 1 as an editor does (Parquet and data sets: the row, from 1), and a remedy.
     """
     path = Path(source)
-    if path.is_file():
-        dataset = _load_file(path)
-    elif path.suffix.lower() in (*FILE_TYPES, ".txt"):
-        raise InputError(f"{source}: no such file. Check the path.")
-    elif (path / "dataset_dict.json").is_file():  # as save_to_disk writes
+    if path.suffix.lower() in (*FILE_TYPES, ".txt") or os.path.isfile(path):
+        dataset = _load_file(checked_file(path))
+    elif os.path.isfile(path / "dataset_dict.json"):  # as save_to_disk writes
         splits = _load_saved(path)
         if split not in splits:
-            raise InputError(f"{source}: has no split {split!r}; its splits are {', '.join(splits)}.")
+            raise InputError(f"{source}: has no split {split!r}; its splits are {', '.join(splits) or 'none'}.")
         dataset = splits[split]
-    elif (path / "dataset_info.json").is_file():
+    elif os.path.isfile(path / "dataset_info.json"):
         dataset = _load_saved(path)
     else:
-        dataset = open_dataset(str(source), split)
-    return _with_pictures(_checked(dataset, path), str(source), image_dir)
+        dataset = open_dataset(str(source), split, COLUMNS)
+    with one_sentence(f"{source}: has values that cannot be read", "Write it again."):  # e.g. the year 10,000
+        return _with_pictures(_checked(dataset, path), str(source), image_dir)
 
 
 def split_names(source: str | Path) -> list[str]:
@@ -60,21 +61,17 @@ def split_names(source: str | Path) -> list[str]:
         InputError: there is no such data set.
     """
     path = Path(source)
-    if (path / "dataset_dict.json").is_file():
+    if os.path.isfile(path / "dataset_dict.json"):
         return list(_load_saved(path))
-    if (path / "dataset_info.json").is_file():
+    if os.path.isfile(path / "dataset_info.json"):
         return ["train"]
-    try:
+    with one_sentence(f"{source}: this data set cannot be opened", "Check the name."):
         return get_dataset_split_names(str(source))
-    except UNREADABLE as error:
-        raise InputError(f"{source}: this data set cannot be opened: {error}. Check the name.") from error
 
 
 def _load_saved(path: Path):
-    try:
+    with one_sentence(f"{path}: this saved data set cannot be opened", "Save it again."):
         return load_from_disk(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # files are missing, cut short or no JSON
-        raise InputError(f"{path}: this saved data set cannot be opened: {error}. Save it again.") from error
 
 
 def _load_file(path: Path) -> Dataset:
@@ -83,8 +80,6 @@ def _load_file(path: Path) -> Dataset:
         raise InputError(f"{path}: a text file holds captions without paraphrases. {_paraphrase_first(path)}")
     if suffix not in FILE_TYPES:
         raise InputError(f"{path}: unknown file type {suffix!r}. The known types are {', '.join(FILE_TYPES)}.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty.")
     options: dict = {}
     if suffix == ".csv":  # pandas moves the columns of a row that is too long, so each is checked first
         columns = csv_columns(path)
@@ -94,14 +89,17 @@ def _load_file(path: Path) -> Dataset:
         # the index that pandas writes has no name, and is not read
         features = datasets.Features(dict.fromkeys(filter(None, columns), text))
         options = {"features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
-    elif suffix != ".parquet" and _starts_with_null(path):  # pyarrow 26 crashes on it
-        _refuse_bad_rows(file_rows(path), path)
-    try:
-        return load_dataset(FILE_TYPES[suffix], data_files=str(path), split="train", **options)
-    except (*UNREADABLE, StopIteration) as error:
-        if suffix != ".parquet":
+    elif suffix != ".parquet":
+        check_json_lines(path)
+        if _starts_with_null(path):  # pyarrow 26 crashes on it
             _refuse_bad_rows(file_rows(path), path)
-        raise InputError(f"{path}: cannot be read as {suffix}: {error.__cause__ or error}. Write it again.") from error
+    with one_sentence(f"{path}: cannot be read as {suffix}", "Write it again."):
+        try:
+            return load_dataset(FILE_TYPES[suffix], data_files=glob.escape(str(path)), split="train", **options)
+        except Exception:
+            if suffix != ".parquet":
+                _refuse_bad_rows(file_rows(path), path)
+            raise
 
 
 def _starts_with_null(path: Path) -> bool:
@@ -125,6 +123,8 @@ def problem_of(row: object) -> str | None:
             return f"has {value!r:.40} as its {name}, which must be {expected}"
         if storable(value) != value:
             return f"has half a surrogate pair in its {name}"
+        if name == "image_id" and printable(value) != value:
+            return f"has a control character in its {name}"
     return None
 
 
@@ -168,6 +168,10 @@ def _checked(dataset: Dataset, source: Path) -> Dataset:
     _check_columns(dataset.column_names, source)
     if len(dataset) == 0:
         raise InputError(f"{source}: has no rows.")
+    text = datasets.Value("string")
+    for name in COLUMNS:
+        if dataset.features[name] in (datasets.Value("large_string"), datasets.Value("string_view")):
+            dataset = dataset.cast_column(name, text)
     if not _is_clean(dataset):
 
         def rows() -> Iterator[tuple[str, object]]:
@@ -181,11 +185,7 @@ def _checked(dataset: Dataset, source: Path) -> Dataset:
         good = [row for _, row in rows() if isinstance(row, dict)]
         for name in COLUMNS:
             dataset = dataset.remove_columns(name).add_column(name, [str(row[name]) for row in good])
-    text = datasets.Value("string")
-    for name in COLUMNS:
-        if dataset.features[name] != text:
-            dataset = dataset.cast_column(name, text)
-    return dataset
+    return dataset if dataset.features["image_id"] == text else dataset.cast_column("image_id", text)
 
 
 def _is_clean(dataset: Dataset) -> bool:
@@ -197,9 +197,11 @@ def _is_clean(dataset: Dataset) -> bool:
                 return False
             if pa.types.is_integer(column.type) and name == "image_id":
                 continue
-            if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            if not pa.types.is_string(column.type):
                 return False
             if pc.min(pc.utf8_length(pc.utf8_trim_whitespace(column))).as_py() == 0:
+                return False
+            if name == "image_id" and pc.any(pc.match_substring_regex(column, f"[{HOSTILE}]")).as_py():
                 return False
     return True
 

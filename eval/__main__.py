@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .tasks import NAMES
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .encoders import Encoder
     from .suite import Measurement
 
@@ -37,7 +38,6 @@ EPILOG = f"""tasks, and what they read from the folder DIR of --data or, without
 {DATA}
   The top of eval/tasks/NAME.py and docs/evaluation.md say what each task measures and the columns of its files.
 """
-QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "datasets", "filelock")  # one line per request or lock
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,38 +45,60 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     # not at the top: these imports take seconds
     from modeling_paraclip import InputError
+    from modeling_paraclip.terminal import set_up_output
 
     from . import report
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    set_up_output(sys.stderr)
     try:
         if args.card:
             _check_card(args.card)
         encoders = load(args)
         by_model, not_run = measure(args, encoders)
-    except InputError as error:
+        paths = write(args, encoders, by_model)
+    except (InputError, OSError) as error:  # OSError: what the machine does not let us do, e.g. a full disk
         sys.exit(f"eval: {error}")
-    print(report.side_by_side(by_model))
-    for task, reason in not_run.items():
-        print(f"not run: {task}: {reason}")
+    except KeyboardInterrupt:
+        sys.exit("\neval: stopped. Embeddings are kept; give the same command again to go on.")
+    lines = [report.side_by_side(by_model), *(f"not run: {task}: {reason}" for task, reason in not_run.items())]
+    _print("\n".join([*lines, *map(str, paths)]))
+
+
+def _print(text: str) -> None:
+    """To standard output, which may be a pipe that nobody reads any more or a file on a full disk."""
+    from modeling_paraclip.errors import printable
+
+    try:
+        print(printable(text), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more at its end
+        print(f"eval: the table cannot be printed: {error.strerror}.", file=sys.stderr)
+        sys.exit(1)
+
+
+def write(args: argparse.Namespace, encoders: list[Encoder], by_model: list[list[Measurement]]) -> list[Path]:
+    """Write the files that were asked for. Returns those in the folder for plots."""
+    from . import report
+
+    paths = []
     if args.output:
         report.write_results(args.output, [m for measurements in by_model for m in measurements])
     if args.report:
-        args.report.write_text(report.side_by_side(by_model, markdown=True) + "\n", encoding="utf-8")
-    if args.plots:
-        for path in report.write_plots(args.plots, by_model):
-            print(path)
-        if args.data and "paraphrased_retrieval" in {m.task for m in by_model[0]} and len(encoders) > 1:
-            print(_picture_sheet(args.plots / "rankings.png", encoders[:2], args.data))
+        report.write_text(args.report, report.side_by_side(by_model, markdown=True) + "\n")
     if args.card:
         report.add_to_card(args.card, by_model[-1])
+    if args.plots:
+        paths = report.write_plots(args.plots, by_model)
+        # a sheet compares two models on the same pictures
+        tasks = [{m.task for m in measurements} for measurements in by_model[:2]]
+        if args.data and len(tasks) > 1 and all("paraphrased_retrieval" in names for names in tasks):
+            paths.append(_picture_sheet(args.plots / "rankings.png", encoders[:2], args.data))
+    return paths
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The arguments, checked: what is wrong with them ends the run here, before the work."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m eval",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -128,10 +150,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="where embeddings are kept between runs (default: ~/.cache/huggingface/paraclip)",
     )
     args = parser.parse_args(argv)
-    problem = _problem_of(args)
+    try:
+        problem = _problem_of(args)
+    except OSError as error:  # e.g. a name that is too long
+        problem = f"{str(error.filename)[:100]}: {error.strerror}."
     if problem:
         parser.error(problem)
     return args
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors quote arguments, e.g. names of files that a shell filled in."""
+
+    def error(self, message: str) -> NoReturn:
+        if not message.isprintable():
+            from modeling_paraclip.errors import printable  # imports torch
+
+            message = printable(message)
+        super().error(message)
 
 
 def _tasks(value: str) -> list[str] | None:
@@ -177,6 +213,8 @@ def _at_least(minimum: int) -> Callable[[str], int]:
 
 def _problem_of(args: argparse.Namespace) -> str | None:
     """What would otherwise fail only after hours, in one sentence. None: nothing found."""
+    if not all(model.strip() for model in args.models):
+        return "--models: a name is empty."
     models = [Path(model).resolve() if Path(model).is_dir() else model for model in args.models]
     repeated = [named for model, named in zip(models, args.models) if models.count(model) > 1]
     if repeated:
@@ -207,14 +245,17 @@ def _not_writable(path: Path, *, is_folder: bool) -> str | None:
     """Why `path` cannot be written, found by writing a temporary file. Folders are made later, parents included."""
     if not is_folder and path.is_dir():
         return "is a folder; a file is needed"
+    if not is_folder and path.exists() and not path.is_file():  # e.g. /dev/stdout or a pipe, written as it is
+        return None if os.access(path, os.W_OK) else "cannot be written"
     folder = path if is_folder else path.parent
     while is_folder and not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
         return f"{folder} is not a folder" if folder.exists() else f"the folder {folder} does not exist"
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(2**12))  # a full disk still takes an empty file
+            probe.flush()
     except OSError as error:
         return f"cannot be written: {error.strerror}"
     if not is_folder and path.exists() and not os.access(path, os.W_OK):
@@ -232,7 +273,7 @@ def load(args: argparse.Namespace) -> list[Encoder]:
     from .encoders import load_between, load_encoder
 
     try:
-        torch.empty(0, device=args.device)
+        torch.zeros(1, device=args.device).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
     base, tuned = args.models[0], args.models[-1]
@@ -240,15 +281,12 @@ def load(args: argparse.Namespace) -> list[Encoder]:
     options |= {"cache_dir": args.cache_dir or DEFAULT_CACHE_DIR, "num_workers": args.num_workers}
     encoders: list[Encoder] = []
     for model in [args.models[0], *args.interpolate, *args.models[1:]]:
-        try:
-            if isinstance(model, float):
-                encoder = load_between(base, tuned, model, **options)
-            else:
-                encoder = load_encoder(model, **options)
-            if encoder.name in {known.name for known in encoders}:
-                encoder.name = str(model)  # two folders of one name
-        except InputError as error:
-            raise InputError(f"{model}: {error}") from error
+        if isinstance(model, float):
+            encoder = load_between(base, tuned, model, **options)
+        else:
+            encoder = load_encoder(model, **options)
+        if encoder.name in {known.name for known in encoders}:
+            encoder.name = str(model)  # two folders of one name
         encoders.append(encoder)
     return encoders
 
@@ -278,28 +316,35 @@ def measure(args: argparse.Namespace, encoders: list[Encoder]) -> tuple[list[lis
 
 def _check_card(path: Path) -> None:
     """InputError where the card that the figures go into cannot be read."""
-    import yaml
-    from huggingface_hub import ModelCard
-
     from modeling_paraclip import InputError
 
+    from . import report
+
     try:
-        ModelCard.load(path)
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"--card {path}: its metadata cannot be read: {error}") from error
+        report.read_card(path)
+    except InputError as error:
+        raise InputError(f"--card {error}") from error
 
 
 def _picture_sheet(path: Path, encoders: list[Encoder], data_dir: Path) -> Path:
     """The queries of the first set of triples whose first ten results changed most between two models."""
     import numpy as np
 
-    from modeling_paraclip.pictures import open_picture
+    from modeling_paraclip import InputError
+    from modeling_paraclip.pictures import open_picture, read_file
 
     from . import report
     from .tasks.paraphrased_retrieval import triples_in
 
     _, rows, gallery = triples_in(data_dir)[0]
     pictures, index = list(gallery.values()), {image_id: i for i, image_id in enumerate(gallery)}
+
+    def opened(i: int) -> Image.Image:
+        try:
+            return open_picture(read_file(pictures[i]["path"]))
+        except (OSError, ValueError) as error:  # it changed since it was measured
+            raise InputError(f"{pictures[i]['path']} cannot be drawn: {error}") from error
+
     wordings = [(row["caption"], row["paraphrase_1"]) for row in rows]
     embeds = {
         encoder.name: (
@@ -313,7 +358,7 @@ def _picture_sheet(path: Path, encoders: list[Encoder], data_dir: Path) -> Path:
         wordings,
         np.array([index[row["image_id"]] for row in rows]),
         embeds,
-        lambda i: open_picture(Path(pictures[i]["path"]).read_bytes()),
+        opened,
         num_queries=6,
     )
     return path

@@ -7,6 +7,7 @@ files keyed by the weights and the content (`modeling_paraclip.embedding_cache`)
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
 
 from modeling_paraclip.architectures import CHUNK_TOKENS, DUAL_ENCODERS, encode_texts
+from modeling_paraclip.compatibility import check_compatible
 from modeling_paraclip.embedding_cache import (
     DEFAULT_CACHE_DIR,
     EmbeddingCache,
@@ -31,9 +32,12 @@ from modeling_paraclip.embedding_cache import (
     text_key,
     weights_key,
 )
-from modeling_paraclip.errors import InputError
+from modeling_paraclip.errors import InputError, one_line
 from modeling_paraclip.pictures import PixelValues
 from modeling_paraclip.publish import interpolate
+from modeling_paraclip.weights import open_config, open_model, open_processor
+
+from .data import is_unicode
 
 
 class TransformersTowers:
@@ -124,11 +128,14 @@ class Encoder:
         self._text_file = cache_dir / f"eval-text-{towers.text_key}.sqlite"
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, dim) of n texts. InputError where one is empty."""
-        if any(not text.strip() for text in texts):
-            raise InputError("an empty text cannot be encoded.")
+        """(n, dim) of n texts. InputError where one is empty or no Unicode, e.g. the name of a folder of a class."""
+        for text in texts:
+            if not text.strip():
+                raise InputError("an empty text cannot be encoded.")
+            if not is_unicode(text):
+                raise InputError(f"{text[:80]!r} cannot be encoded: it has bytes that are not UTF-8.")
         with EmbeddingCache(self._text_file, np.float32) as cache:
-            return embed_texts(texts, lambda new: self._towers.embed_texts(new, self.name), cache)
+            return embed_texts(texts, lambda new: self._towers.embed_texts(new, one_line(self.name)), cache)
 
     def pictures(self, pictures: Sequence[dict]) -> np.ndarray:
         """(n, dim) of n pictures as `embed_pictures` takes them. InputError names those that cannot be read."""
@@ -170,12 +177,18 @@ def load_encoder(
     towers: TransformersTowers | OpenClipTowers
     if name.startswith("openclip:"):
         architecture, _, pretrained = name.removeprefix("openclip:").partition("/")
-        towers = OpenClipTowers(architecture, pretrained, max_tokens)
+        try:
+            towers = OpenClipTowers(architecture, pretrained, max_tokens)
+        except InputError:
+            raise
+        # open_clip raises nearly anything on an unknown name or a broken file
+        except Exception as error:
+            raise InputError(f"{name} cannot be opened as a model: {error}") from error
     else:
         model, tokenizer, image_processor = _open(name, dtype)
         towers = TransformersTowers(model, tokenizer, image_processor, max_tokens)
     _place(towers, device, dtype)
-    return Encoder(name if name.startswith("openclip:") else Path(name).name, towers, **kwargs)
+    return Encoder(name if name.startswith("openclip:") else _name_of(name), towers, **kwargs)
 
 
 def load_between(
@@ -194,37 +207,33 @@ def load_between(
         InputError: one cannot be opened, or they are not of one base.
     """
     for name in (base, tuned):
-        if name.startswith("openclip:") or _config(name).model_type not in DUAL_ENCODERS:
+        if name.startswith("openclip:") or open_config(name).model_type not in DUAL_ENCODERS:
             raise InputError(f"{name} is not a dual encoder of transformers: only these are interpolated.")
     model, tokenizer, image_processor = _open(base, "float32")
     model.load_state_dict(interpolate(model, _open(tuned, "float32")[0], alpha), strict=False)
     towers = TransformersTowers(model, tokenizer, image_processor, max_tokens)
     _place(towers, device, dtype)
-    return Encoder(f"{Path(tuned).name}@{alpha:g}", towers, **kwargs)
+    return Encoder(f"{_name_of(tuned)}@{alpha:g}", towers, **kwargs)
 
 
-def _config(name: str):
-    try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be opened as a model: {error}") from error
+def _name_of(model: str) -> str:
+    """The last part of a path or Hub id, also of "." and "models/..": what tables show."""
+    return os.path.basename(os.path.abspath(model)) or model
 
 
 def _open(name: str, dtype: str) -> tuple:
     """(model, tokenizer, image processor or None)."""
-    config = _config(name)
+    config = open_config(name)
     kind = DUAL_ENCODERS.get(config.model_type)
     if kind is None and hasattr(config, "vision_config"):
         raise InputError(
             f"{name} is a model of type {config.model_type!r}; models with pictures have to be of type "
             f"{' or '.join(DUAL_ENCODERS)}, or of open_clip."
         )
-    try:
-        model = (kind or AutoModel).from_pretrained(name, use_safetensors=True, dtype=getattr(torch, dtype))
-        image_processor = AutoImageProcessor.from_pretrained(name) if kind else None
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{name} cannot be opened as a model: {error}") from error
+    model = open_model(kind or AutoModel, name, dtype=getattr(torch, dtype))
+    tokenizer = open_processor(name, AutoTokenizer)
+    image_processor = open_processor(name, AutoImageProcessor) if kind else None
+    check_compatible(name, model, tokenizer, image_processor)
     return model, tokenizer, image_processor
 
 

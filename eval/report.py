@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import yaml
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
 
-from modeling_paraclip import ParaCLIPTrainer
+from modeling_paraclip import CheckpointError, InputError, ParaCLIPTrainer
+from modeling_paraclip.errors import one_line, printable
 from modeling_paraclip.pictures import open_picture, read_file
 
+from .data import read_text
 from .ranking import rank
 from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
 from .tasks.paraphrased_retrieval import overlaps
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
+MAX_INCHES = 400  # of a side of a plot: images have at most 65,535 pixels
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 
 
@@ -103,8 +111,8 @@ def side_by_side(by_model: list[list[Measurement]], markdown: bool = False) -> s
         rows.append(cells)
     if markdown:
         return _markdown(header, rows)
-    note = f"\nin points; * beyond noise from {first[0].model} (paired bootstrap, 95%)" if others else "\nin points"
-    return _aligned(header, rows) + note
+    note = f"; * beyond noise from {one_line(first[0].model)} (paired bootstrap, 95%)" if others else ""
+    return f"{_aligned(header, rows)}\nin points{note}"
 
 
 def _key(measurement: Measurement) -> tuple[str, str, str]:
@@ -112,18 +120,53 @@ def _key(measurement: Measurement) -> tuple[str, str, str]:
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
+    cells = [[_inert(cell).replace("`", "\\`") for cell in line] for line in [header, ["---"] * len(header), *rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _aligned(header: list[str], rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in [header, *rows]]
+    cells = [[one_line(cell) for cell in line] for line in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _inert(text: str) -> str:
+    """Markdown that shows `text` on one line, without HTML, links or cells. Emphasis and code stay possible."""
+    return re.sub(r"([\\|\[\]])", r"\\\1", html.escape(one_line(text), quote=False))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file to write in place of `path`, moved there when it is whole: what is there stays until then.
+
+    Raises:
+        CheckpointError: it could not be written, e.g. because the disk is full.
+    """
+    target = path.resolve()  # not a link to it
+    is_special = target.exists() and not target.is_file()  # e.g. /dev/stdout, which nothing may replace
+    aside = target if is_special else target.with_name(f".eval-{os.getpid()}.part")
+    try:
+        yield aside
+        if not is_special:
+            os.replace(aside, target)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if not is_special:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`written` with UTF-8 text, whose line ends stay as they are."""
+    with written(path) as aside, open(aside, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
 
 
 def write_results(path: Path, measurements: list[Measurement]) -> None:
     """The results file of DESIGN.md: a JSON list, fractions in 0..1."""
-    path.write_text(json.dumps([measurement.to_dict() for measurement in measurements], indent=1) + "\n")
+    write_text(path, json.dumps([measurement.to_dict() for measurement in measurements], indent=1) + "\n")
 
 
 def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
@@ -132,10 +175,10 @@ def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
         EvalResult(
             task_type="sentence-similarity" if m.task in TEXT_TASKS else "image-text-retrieval",
             task_name=m.task.replace("_", " "),
-            dataset_type=m.dataset.split("/")[0],
-            dataset_name=m.dataset,
-            metric_type=m.metric.split("@")[0],
-            metric_name=m.metric,
+            dataset_type=printable(m.dataset.split("/")[0]),
+            dataset_name=printable(m.dataset),
+            metric_type=printable(m.metric.split("@")[0]),
+            metric_name=printable(m.metric),
             metric_value=round(m.value, 4),
         )
         for m in measurements
@@ -144,12 +187,29 @@ def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
 
 def add_to_card(path: Path, measurements: list[Measurement]) -> None:
     """Put one model's measurements into the `model-index` of the card at `path`, whose text stays as it is."""
-    card = ModelCard.load(path)
-    known = {(r.dataset_name, r.metric_name): r for r in card.data.eval_results or []}
-    known |= {(r.dataset_name, r.metric_name): r for r in eval_results(measurements)}
-    card.data.model_name = card.data.model_name or measurements[0].model
-    card.data.eval_results = list(known.values())
-    card.save(path)
+    card = read_card(path)
+    data: Any = card.data
+    results = [*(data.eval_results or []), *eval_results(measurements)]
+    data.model_name = data.model_name or printable(measurements[0].model)
+    data.eval_results = list({(str(r.dataset_name), str(r.metric_name)): r for r in results}.values())
+    write_text(path, str(card))
+
+
+def read_card(path: Path) -> ModelCard:
+    """The model card at `path`.
+
+    Raises:
+        InputError: its metadata are not those of a model card, or it cannot be read at all.
+    """
+    text = read_text(path)
+    try:
+        card = ModelCard(text)
+        str(card)
+    # of metadata that are YAML but no card, the client raises nearly anything: a list, numbers as keys, ...
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: its metadata cannot be read: {reason}") from error
+    return card
 
 
 def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
@@ -159,13 +219,28 @@ def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
     import matplotlib
 
     matplotlib.use("Agg")
+    with matplotlib.rc_context({"text.parse_math": False}):  # "$" in a name is no formula
+        return _write_plots(folder, by_model)
+
+
+def _write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
     from matplotlib import pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error.strerror}.") from error
+    paths = []
+
+    def save(figure, name: str) -> None:
+        paths.append(folder / f"{name}.png")
+        with written(paths[-1]) as aside:
+            figure.savefig(aside, format="png", dpi=120, bbox_inches="tight")
+        plt.close(figure)
+
     for task in dict.fromkeys(m.task for m in by_model[0]):
         names = [_key(m) for m in by_model[0] if m.task == task]
-        figure, axes = plt.subplots(figsize=(8, 1.2 + 0.18 * len(names) * (len(by_model) + 1)))
+        figure, axes = plt.subplots(figsize=(8, min(1.2 + 0.18 * len(names) * (len(by_model) + 1), MAX_INCHES)))
         for i, measurements in enumerate(by_model):
             known = {_key(m): m.to_dict() for m in measurements}
             places = [n * (len(by_model) + 1) + i for n, name in enumerate(names) if name in known]
@@ -173,32 +248,31 @@ def write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
             values = np.array([100 * entry["value"] for entry in entries])
             bounds = 100 * np.array([entry["ci95"] for entry in entries])
             errors = np.abs(bounds.T - values)
-            axes.barh(places, values, xerr=errors, height=0.9, label=measurements[0].model, error_kw={"lw": 1})
+            axes.barh(
+                places, values, xerr=errors, height=0.9, label=one_line(measurements[0].model), error_kw={"lw": 1}
+            )
         middle = (len(by_model) - 1) / 2
         axes.set_yticks(
             [n * (len(by_model) + 1) + middle for n in range(len(names))],
-            [f"{dataset}, {metric}" for _, dataset, metric in names],
+            [one_line(f"{dataset}, {metric}") for _, dataset, metric in names],
             fontsize=7,
         )
         axes.invert_yaxis()
         axes.set(title=task, xlabel="points, with 95% intervals")
         axes.legend()
-        written.append(folder / f"{task}.png")
-        figure.savefig(written[-1], dpi=120, bbox_inches="tight")
-        plt.close(figure)
-    sets = [m for m in by_model[0] if m.metric.startswith("average_overlap")]
-    if len(by_model) > 1 and sets:
-        other = {_key(m): m for m in by_model[1]}
-        figure, panels = plt.subplots(1, len(sets), figsize=(4 * len(sets), 4), squeeze=False)
+        save(figure, task)
+    other = {_key(m): m for m in by_model[1]} if len(by_model) > 1 else {}
+    sets = [m for m in by_model[0] if m.metric.startswith("average_overlap") and _key(m) in other]
+    if sets:
+        figure, panels = plt.subplots(1, len(sets), figsize=(min(4 * len(sets), MAX_INCHES), 4), squeeze=False)
         for axes, m in zip(panels[0], sets):
             axes.scatter(m.values, other[_key(m)].values, s=8, alpha=0.3)
             axes.plot([0, 1], [0, 1], color="grey", lw=1)
-            axes.set(title=m.dataset, xlabel=f"{m.metric}, {m.model}", ylabel=by_model[1][0].model)
+            title, across, up = map(one_line, (m.dataset, f"{m.metric}, {m.model}", by_model[1][0].model))
+            axes.set(title=title, xlabel=across, ylabel=up)
             axes.title.set_fontsize(8)
-        written.append(folder / "overlap.png")
-        figure.savefig(written[-1], dpi=120, bbox_inches="tight")
-        plt.close(figure)
-    return written
+        save(figure, "overlap")
+    return paths
 
 
 def write_card(
@@ -219,22 +293,25 @@ def write_card(
     """
     results = eval_results(tuned)
     data = ModelCardData(
-        model_name=model_name if results else None,
+        model_name=printable(model_name) if results else None,
         eval_results=results or None,
-        base_model=base_model,
+        base_model=base_model and printable(base_model),
         license=license,
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         tags=["clip", "paraclip", "paraphrase", "image-text-retrieval"],
     )
+    shown = {name: _inert(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+    if "repo_id" in facts:  # in Python code, which goes to people's terminals
+        shown["repo_id"] = printable(json.dumps(str(facts["repo_id"]), ensure_ascii=False))
     card = ModelCard.from_template(
         data,
         template_path=str(CARD_TEMPLATE),
-        model_name=model_name,
+        model_name=_inert(model_name),
         results_table=table(comparisons, markdown=True) if comparisons else None,
-        **facts,
+        **shown,
     )
-    card.save(path)
+    write_text(path, str(card))
 
 
 def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, Any]:
@@ -327,7 +404,7 @@ def write_ranking_sheet(
         for m, (name, by_view) in enumerate(tops.items()):
             for view, top in enumerate(by_view):
                 y = q * block + gap + m * (2 * (side + line) + gap) + view * (side + line)
-                draw.text((left, y), f"{name}: {wordings[query][view]}", fill="black", font=font)
+                draw.text((left, y), one_line(f"{name}: {wordings[query][view]}")[:200], fill="black", font=font)
                 for i, picture in enumerate(top[query]):
                     x = left + i * (side + gap)
                     sheet.paste(open_picture(int(picture)).resize((side, side)), (x, y + line))
@@ -338,4 +415,5 @@ def write_ranking_sheet(
         wanted = open_picture(int(picture_of_query[query])).resize((side, side))
         sheet.paste(wanted, (gap, q * block + gap + line))
         draw.line((0, (q + 1) * block - gap, sheet.width, (q + 1) * block - gap), fill=(200, 200, 200), width=2)
-    sheet.save(path)
+    with written(path) as aside:
+        sheet.save(aside, format="PNG")

@@ -205,6 +205,11 @@ def evaluate(
                 raise InputError(f"the task {task}: {error}") from error
             not_run[task] = str(error)
             continue
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # e.g. a folder that may not be read, or a name that is too long
+            raise InputError(f"the task {task}: {error.filename} cannot be read: {error.strerror}.") from error
         seconds = time.perf_counter() - start
         logger.info("%s: %s in %.1f s", encoder.name, task, seconds)
         measurements += [

@@ -7,7 +7,7 @@ import sys
 
 from transformers import CLIPModel
 
-from .errors import CheckpointError, InputError
+from .errors import InputError, printable
 from .output_dir import check_output_dir, claimed
 from .publish import interpolate, publish_checkpoint, staged, write_model
 from .weights import open_model
@@ -46,17 +46,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
     try:
         sources = (args.checkpoint, args.base) if args.command == "publish" else (args.base, args.tuned)
-        with claimed(args.output):
-            check_output_dir(args.output, sources=tuple(source for source in sources if source))
+        with claimed(args.output, sources=tuple(source for source in sources if source)):
+            check_output_dir(args.output)
             if args.command == "publish":
                 publish_checkpoint(args.checkpoint, args.output, args.base)
             else:
                 models = [open_model(CLIPModel, name) for name in (args.base, args.tuned)]
                 with staged(args.output) as aside:
                     write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
-    except (InputError, CheckpointError) as error:
+    except (InputError, OSError) as error:  # OSError: CheckpointError, and what the machine does not let us do
         sys.exit(f"modeling_paraclip: {error}")
-    print(f"{args.output} is ready: CLIPModel.from_pretrained({args.output!r})")
+    print(printable(f"{args.output} is ready: CLIPModel.from_pretrained({args.output!r})"))
 
 
 if __name__ == "__main__":

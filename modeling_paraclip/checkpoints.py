@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `checkpoint-STEP`. It holds what trains (`trained.safetensors`: no model, so nobody can
 mistake it for one), the state of optimiser, schedule and random numbers, and `complete.json`, which is written last
-and lists the files with their sizes and what the run's weights depend on. A folder without it is not a checkpoint.
+and lists the files with sizes and checksums, and what the run's weights depend on. A folder without it is not a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -23,6 +25,13 @@ from .errors import CheckpointError, InputError
 logger = logging.getLogger(__name__)
 COMPLETE = "complete.json"
 TRAINED = "trained.safetensors"
+MARKER: dict[str, type | tuple[type, ...]] = {
+    "global_step": int,
+    "max_steps": int,
+    "seconds": (int, float),
+    "run": dict,
+    "files": dict,
+}
 
 
 def checkpoints_in(run_dir: str | Path) -> list[Path]:
@@ -40,15 +49,38 @@ def read_marker(checkpoint: str | Path) -> dict:
     checkpoint = Path(checkpoint)
     try:
         marker = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{checkpoint} is not a complete checkpoint: it has no readable {COMPLETE}.") from error
-    if not isinstance(marker, dict) or not {"files", "run"} <= marker.keys():
+    if not isinstance(marker, dict) or any(not isinstance(marker.get(name), kind) for name, kind in MARKER.items()):
         raise InputError(f"{checkpoint} is not a checkpoint of this version of ParaCLIP.")
-    for name, size in marker["files"].items():
+    for name, written in marker["files"].items():
         path = checkpoint / name
-        if not path.is_file() or path.stat().st_size != size:
+        if not isinstance(written, dict) or not {"size", "crc32"} <= written.keys():
+            raise InputError(f"{checkpoint} is not a checkpoint of this version of ParaCLIP.")
+        if not path.is_file() or path.stat().st_size != written["size"]:
             raise InputError(f"{checkpoint} is not a complete checkpoint: {name} is missing or not whole.")
     return marker
+
+
+def check_intact(checkpoint: str | Path) -> dict:
+    """`read_marker` of a checkpoint whose files are, byte for byte, those that were written.
+
+    Raises:
+        InputError: it is not complete, or a file has changed, e.g. on a bad disk.
+    """
+    marker = read_marker(checkpoint)
+    for name, written in marker["files"].items():
+        if _crc32(Path(checkpoint) / name) != written["crc32"]:
+            raise InputError(f"{checkpoint} is damaged: {name} is not as it was written. Use another checkpoint.")
+    return marker
+
+
+def _crc32(file: Path) -> int:
+    value = 0
+    with open(file, "rb") as blocks:
+        while block := blocks.read(2**20):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def last_checkpoint(run_dir: str | Path) -> str | None:
@@ -78,8 +110,10 @@ def check_same_run(checkpoint: str | Path, run: dict) -> None:
 def mark_complete(checkpoint: Path, *, global_step: int, max_steps: int, seconds: float, run: dict) -> None:
     """Write `complete.json` and sync everything to the disk."""
     files = [path for path in checkpoint.rglob("*") if path.is_file()]
-    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
-    marker = {"global_step": global_step, "max_steps": max_steps, "seconds": seconds, "run": run, "files": sizes}
+    written = {
+        str(path.relative_to(checkpoint)): {"size": path.stat().st_size, "crc32": _crc32(path)} for path in files
+    }
+    marker = {"global_step": global_step, "max_steps": max_steps, "seconds": seconds, "run": run, "files": written}
     (checkpoint / COMPLETE).write_text(json.dumps(marker, indent=1), encoding="utf-8")
     for path in [*checkpoint.rglob("*"), checkpoint]:
         handle = os.open(path, os.O_RDONLY)
@@ -88,9 +122,10 @@ def mark_complete(checkpoint: Path, *, global_step: int, max_steps: int, seconds
 
 
 def remove(checkpoint: Path) -> None:
-    """Remove a checkpoint. Its marker goes first, so that half of it is never taken for a whole."""
-    (checkpoint / COMPLETE).unlink(missing_ok=True)
-    shutil.rmtree(checkpoint)
+    """Remove a checkpoint, at once as far as others see it, and what a kill left of others in its folder."""
+    checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.removing"))
+    for path in checkpoint.parent.glob(".checkpoint-*.removing"):
+        shutil.rmtree(path)
 
 
 def rotate(run_dir: str | Path, keep: int | None, best: str | None, run: dict) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +27,13 @@ from transformers import BaseImageProcessor, PreTrainedModel
 
 from .architectures import image_tower, text_tower
 from .errors import InputError
-from .pictures import DECODER, Decoder
+from .pictures import DECODER, Decoder, read_file
 
 DEFAULT_CACHE_DIR = Path(HF_HOME) / "paraclip"
 FEW = 256  # up to this many pictures are decoded in this process: starting workers would take longer
 TEXTS = 4096  # how many texts are encoded between two writes
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS embeddings (digest TEXT PRIMARY KEY, vector BLOB NOT NULL, crc32 INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
     digest TEXT NOT NULL
@@ -104,7 +105,7 @@ class EmbeddingCache:
     def known(self) -> set[str]:
         """The digests that are there."""
         with self._explained():
-            return {digest for (digest,) in self._connection.execute("SELECT digest FROM vectors")}
+            return {digest for (digest,) in self._connection.execute("SELECT digest FROM embeddings")}
 
     def put(self, digests: Sequence[str], vectors: np.ndarray, names: Sequence[str]) -> None:
         """Keep `vectors`, (n, dim), one row for each digest.
@@ -119,26 +120,29 @@ class EmbeddingCache:
                 f"the model's vector of {names[int(finite.argmin())]!r} is not finite. Its weights are broken, or too "
                 "large for the precision asked for."
             )
-        rows = map(np.ndarray.tobytes, vectors)
+        rows = [(digest, blob, zlib.crc32(blob)) for digest, blob in zip(digests, map(np.ndarray.tobytes, vectors))]
         with self._explained(), self._connection:  # one transaction
-            self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(digests, rows))
+            self._connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
 
     def get(self, digests: Sequence[str]) -> np.ndarray:
         """(n, dim). KeyError where one is not there."""
         rows = []
+        select = "SELECT vector, crc32 FROM embeddings WHERE digest = ?"
         with self._explained():
             for digest in digests:
-                found = self._connection.execute("SELECT vector FROM vectors WHERE digest = ?", (digest,)).fetchone()
+                found = self._connection.execute(select, (digest,)).fetchone()
                 if found is None:
                     raise KeyError(digest)
-                rows.append(found[0])
-        size = np.dtype(self._dtype).itemsize
-        if not all(isinstance(row, bytes) and len(row) == len(rows[0]) and len(row) % size == 0 for row in rows):
+                vector, crc32 = found
+                if not isinstance(vector, bytes) or zlib.crc32(vector) != crc32:
+                    raise InputError(
+                        f"the cache of embeddings {self._path} is damaged: a vector is not as it was written. Remove "
+                        "the file: it can be computed again."
+                    )
+                rows.append(vector)
+        if len({len(row) for row in rows}) > 1:
             raise InputError(f"the cache of embeddings {self._path} is damaged: vectors differ in length. Remove it.")
-        vectors: np.ndarray = np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
-        if not np.isfinite(vectors).all():
-            raise InputError(f"the cache of embeddings {self._path} is damaged: a vector is not finite. Remove it.")
-        return vectors
+        return np.frombuffer(b"".join(rows), self._dtype).reshape(len(rows), -1).copy()
 
     def unchanged_files(self, paths: Sequence[str]) -> dict[str, str]:
         """path -> digest of those files whose size, time and inode are those that `put_files` saw, as git does it."""
@@ -187,6 +191,7 @@ def embed_pictures(
     batch_size: int = 64,
     num_workers: int | None = None,
     files: Sequence[str | None] | None = None,
+    read: Callable[[str], bytes] = read_file,
 ) -> tuple[list[str], dict[str, str]]:
     """Embed what the cache does not know yet. Decoding runs in worker processes next to the model.
 
@@ -200,6 +205,7 @@ def embed_pictures(
         num_workers: decoding processes. None: one less than there are cores, at most 8. Few pictures are decoded in
             this process.
         files: for each picture the file to read it from, or None. Default: what `pictures` say.
+        read: path -> content.
 
     Returns:
         The digest of each picture, and what is wrong with those that could not be read: digest -> one sentence.
@@ -226,7 +232,7 @@ def embed_pictures(
         names.clear()
         seen.clear()
 
-    decoded = _decoded(Decoder(pictures, preprocess, frozenset(known)), unread, batch_size, num_workers)
+    decoded = _decoded(Decoder(pictures, preprocess, frozenset(known), read), unread, batch_size, num_workers)
     stats = {i: _stat(file) for i in unread if (file := files[i])}  # before they are read: a change after it shows
     for i, (digest, pixel_values, problem) in zip(unread, tqdm(decoded, desc="Embedding pictures", leave=False)):
         digests[i] = digest

@@ -5,6 +5,7 @@ import re
 
 # C0 but for newline and tab, DEL, C1, what turns the direction of text, and halves of surrogate pairs
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+HALF = 700  # characters of a message that are shown at its beginning, and at its end, where it is longer
 BREAK = re.compile("[\t\n\u2028\u2029]")
 
 
@@ -27,10 +28,11 @@ class PrintableFormatter(logging.Formatter):
 
 
 class _Printable:
-    """First base of an error: its message is `printable`, whatever names and texts of a user it quotes."""
+    """First base of an error: its message is `printable`, whatever names and texts of a user it quotes, and short."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        return text if len(text) <= 2 * HALF else f"{text[:HALF]} ... {text[-HALF:]}"
 
 
 class InputError(_Printable, ValueError):

@@ -17,8 +17,9 @@ from transformers import BaseImageProcessor, CLIPModel, PreTrainedTokenizerBase
 from .architectures import encode_texts
 from .embedding_cache import DEFAULT_CACHE_DIR, EmbeddingCache, embed_pictures, embed_texts, image_key, text_key
 from .errors import InputError
-from .pictures import PixelValues
+from .pictures import PixelValues, read_file
 from .ray_runner import embed_pictures_on_ray
+from .remote import read_file_or_url
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def add_image_embeds(
     skip_bad_images: bool = False,
     bf16: bool = False,
     runner: str = "local",
+    allow_remote_images: bool = False,
 ) -> datasets.Dataset:
     """Add the column `image_embeds`, float16[projection_dim], L2-normalised, from the column `image`, which it drops.
 
@@ -43,6 +45,7 @@ def add_image_embeds(
         num_workers: see `embed_pictures`; of the local runner only.
         bf16: run the tower under bfloat16 autocast. These embeddings are cached apart from those in float32.
         runner: "ray" spreads the pictures over the machines of a Ray cluster.
+        allow_remote_images: whether pictures that are named by a URL are requested, see `remote.read_file_or_url`.
 
     Raises:
         InputError: a picture cannot be read (named); with `skip_bad_images` its rows are dropped and counted instead.
@@ -62,10 +65,13 @@ def add_image_embeds(
     file = Path(cache_dir) / f"image_embeds-{image_key(model, image_processor)}{'-bf16' * bf16}.sqlite"
     with EmbeddingCache(file, np.float16) as cache:
         given = pictures, PixelValues(image_processor), embed, cache
+        read = read_file_or_url if allow_remote_images else read_file
         if runner == "ray":
-            digests, problems = embed_pictures_on_ray(*given, batch_size=batch_size)
+            digests, problems = embed_pictures_on_ray(*given, batch_size=batch_size, read=read)
         else:
-            digests, problems = embed_pictures(*given, batch_size=batch_size, num_workers=num_workers, files=files)
+            digests, problems = embed_pictures(
+                *given, batch_size=batch_size, num_workers=num_workers, files=files, read=read
+            )
         if problems and not skip_bad_images:
             raise InputError(
                 f"{next(iter(problems.values()))} ({len(problems)} bad in total). Repair it, or pass "
@@ -87,6 +93,9 @@ def add_image_embeds(
 def _check_embeds(dataset: datasets.Dataset, dim: int) -> None:
     """Name the first row whose vector cannot be trained on, before training does."""
     first = 1
+    kind = dataset.features["image_embeds"].feature
+    if not (isinstance(kind, datasets.Value) and kind.dtype.startswith(("float", "int", "uint"))):
+        raise InputError(f"the column image_embeds holds lists of {kind}. Each row of it must be a list of numbers.")
     for batch in dataset.select_columns("image_embeds").with_format("arrow").iter(batch_size=10_000):
         column = batch["image_embeds"].combine_chunks()
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,25 +12,31 @@ from filelock import FileLock, Timeout
 
 from . import checkpoints
 from .errors import InputError
-from .publish import published_files
+from .publish import CARD, PUBLISHING, published_files
 
 STATE = ("trainer_state.json", "not_finite_batch.json")  # written by a run, never published
-LOCK = ".lock"
+LOCK = ".paraclip.lock"
 
 
 @contextmanager
-def claimed(output_dir: str | Path) -> Iterator[None]:
+def claimed(output_dir: str | Path, sources: tuple[str | Path, ...] = ()) -> Iterator[None]:
     """Have `output_dir`, which is made if need be, to oneself. A run that is killed gives it back.
 
+    Args:
+        sources: what is read, which `output_dir` may not be.
+
     Raises:
-        InputError: it cannot be written to, or another run is writing to it.
+        InputError: it cannot be written to, another run is writing to it, or it is read from.
     """
     output_dir = Path(output_dir)
+    for source in sources:
+        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
+            raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
     lock = FileLock(output_dir / LOCK)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / ".writable").write_bytes(b"0")  # a full disk takes a new file, but nothing in it
-        (output_dir / ".writable").unlink()
+        with tempfile.TemporaryFile(dir=output_dir) as probe:
+            probe.write(bytes(4096))  # a full disk takes a new file, but nothing in it
         lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"{output_dir}: another run writes to it. Wait for it, or name another folder.") from error
@@ -38,6 +45,7 @@ def claimed(output_dir: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
+        (output_dir / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
@@ -70,25 +78,22 @@ def check_output_dir(
     *,
     overwrite: bool = False,
     resume: str | bool | None = None,
-    sources: tuple[str | Path, ...] = (),
 ) -> None:
     """Find out before the work whether `output_dir` is free for a run: two are never mixed. Removes nothing.
 
     Args:
         overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`.
         resume: the checkpoint to resume from, or "last".
-        sources: what is read, which `output_dir` may not be.
 
     Raises:
-        InputError: it holds files of an earlier run, which are named, or is read from.
+        InputError: it holds files of an earlier run, which are named.
     """
     output_dir = Path(output_dir)
-    for source in sources:
-        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
-            raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
     if overwrite and resume:
         raise InputError("--overwrite_output_dir removes the checkpoints that --resume_from_checkpoint needs.")
     found, last = earlier_files(output_dir), checkpoints.last_checkpoint(output_dir)
+    if (output_dir / PUBLISHING).is_dir():  # killed while it published into a folder that was found free, as here
+        found = [path.name for path in checkpoints.checkpoints_in(output_dir)]
     if resume in ("last", True):
         resume = last
     if not found or (resume and Path(str(resume)).resolve().parent == output_dir.resolve()):
@@ -103,5 +108,12 @@ def check_output_dir(
     foreign = [path for path in checkpoints.checkpoints_in(output_dir) if not (path / checkpoints.COMPLETE).is_file()]
     if foreign:
         raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")
-    if not (last or (output_dir / "config.json").is_file() or (output_dir / STATE[0]).is_file()):
+    if not (last or _is_card_of_ours(output_dir / CARD)):
         raise InputError(f"{output_dir} holds {shown}, but no run of train.py: name another folder.")
+
+
+def _is_card_of_ours(path: Path) -> bool:
+    try:
+        return "\n- paraclip\n" in path.read_text(encoding="utf-8")  # a tag
+    except (OSError, ValueError):
+        return False

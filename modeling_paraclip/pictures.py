@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
@@ -44,6 +44,8 @@ def open_picture(data: bytes) -> Image.Image:
             if max(picture.size) > MAX_ASPECT * min(picture.size):
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too narrow; crop it")
             return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
+    except UnidentifiedImageError as error:  # its own message shows an address in memory
+        raise ValueError(f"it is damaged, or none of {', '.join(FORMATS)}") from error
     # decoders raise nearly anything on a broken file: struct.error, IndexError, ZeroDivisionError, ...
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
@@ -61,14 +63,31 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
 
 
+def is_url(path: str | Path) -> bool:
+    """Whether a picture is named by the address of a server, instead of by a file."""
+    return isinstance(path, str) and path.lower().startswith(("http://", "https://"))
+
+
+def shown(path: str) -> str:
+    """A path or URL as it may be printed: without the login and the query of a URL, which may hold a key."""
+    if not is_url(path):
+        return path
+    address, _, _ = path.partition("?")
+    scheme, _, rest = address.partition("://")
+    host, slash, name = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{name}"
+
+
 def read_file(path: str | Path) -> bytes:
     """The bytes of a plain file of a sensible size.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no plain file, e.g. a pipe or a device that never ends; or it is too large; or the name has a
-            NUL in it.
+            NUL in it, or is a URL.
     """
+    if is_url(path):
+        raise ValueError("it is a URL, and nothing is requested unless --allow_remote_images is given")
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is no plain file")
@@ -96,8 +115,14 @@ def digest_of(data: bytes, box: tuple | None = None) -> str:
 class Decoder(Dataset):
     """Item i: (digest, pixel values or None where the digest is known, what is wrong with the picture or "")."""
 
-    def __init__(self, pictures: Sequence[dict], preprocess: Callable[[Image.Image], Tensor], known: frozenset[str]):
-        self._pictures, self._preprocess, self._known = pictures, preprocess, known
+    def __init__(
+        self,
+        pictures: Sequence[dict],
+        preprocess: Callable[[Image.Image], Tensor],
+        known: frozenset[str],
+        read: Callable[[str], bytes] = read_file,
+    ):
+        self._pictures, self._preprocess, self._known, self._read = pictures, preprocess, known, read
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -107,12 +132,12 @@ class Decoder(Dataset):
         name, data, box = picture["path"] or f"of row {i + 1}", picture["bytes"], picture.get("box")
         if data is None:
             try:
-                data = read_file(name)
+                data = self._read(name)
             except (OSError, ValueError) as error:
                 # what cannot be read is told apart by name
                 said = "cannot find" if isinstance(error, FileNotFoundError) else "cannot read"
                 reason = getattr(error, "strerror", None) or error
-                return digest_of(repr(name).encode()), None, f"{said} picture {name}: {reason}"
+                return digest_of(repr(name).encode()), None, f"{said} picture {shown(name)}: {reason}"
         digest = digest_of(data, box)
         if digest in self._known:
             return digest, None, ""
@@ -120,4 +145,4 @@ class Decoder(Dataset):
             image = open_picture(data)
             return digest, self._preprocess(image.crop(box) if box else image), ""
         except ValueError as error:
-            return digest, None, f"cannot read picture {name}: {error}"
+            return digest, None, f"cannot read picture {shown(name)}: {error}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, HTTPError  # HTTPError: of httpx or httpx2, as the hub uses
+from huggingface_hub import HfApi, ModelCardData, get_token
+from huggingface_hub.utils import get_session
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,10 +23,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from . import checkpoints
-from .architectures import is_text_weight
-from .errors import CheckpointError, InputError
+from .architectures import DUAL_ENCODERS, is_text_weight
+from .errors import CheckpointError, InputError, printable
 from .modeling import add_lora, load_clip
-from .weights import INDEX, WEIGHTS, find_file, open_config, shards, weight_files
+from .weights import INDEX, WEIGHTS, find_file, open_config, open_model, shards, weight_files
 
 # Copied from the base as they are, where it has them.
 COPIED = (
@@ -35,21 +35,21 @@ COPIED = (
 )
 ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md")
 CARD, RESULTS, SHEET = "README.md", "results.json", "rankings.png"
+HUB_SECONDS = 120  # to connect, and between two parts of an answer
+PUBLISHING = ".publishing"  # the folder in which a model is written before its files are moved into place
 ADAPTER_CARD = """---
-base_model: {base}
-library_name: peft
-tags: [clip, paraclip, lora]
+{metadata}
 ---
 
 # LoRA adapter of a ParaCLIP text tower
 
-The adapter alone, for those who have the base `{base}`; the folder above holds the merged model.
+The adapter alone, for those who have its base; the folder above holds the merged model.
 
 ```python
 from peft import PeftModel
 from transformers import CLIPModel
 
-base = CLIPModel.from_pretrained("{base}")
+base = CLIPModel.from_pretrained({base})
 model = PeftModel.from_pretrained(base, "FOLDER_OR_HUB_ID", subfolder="adapter")
 ```
 """
@@ -79,7 +79,7 @@ def staged(output_dir: str | Path):
         CheckpointError: it could not be written, e.g. because the disk is full.
     """
     output_dir = Path(output_dir)
-    aside = output_dir / ".publishing"
+    aside = output_dir / PUBLISHING
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -124,11 +124,12 @@ def publish_checkpoint(checkpoint: str | Path, output_dir: str | Path, base_name
     Raises:
         InputError: the checkpoint is not complete, or was trained from another base.
     """
-    run = checkpoints.read_marker(checkpoint)["run"]
-    if "base" not in run:
+    run = checkpoints.check_intact(checkpoint)["run"]
+    if not {"base", "revision", "lora"} <= run.keys():
         raise InputError(f"{checkpoint} does not say which base it was trained from.")
     base = base_name_or_path or run["base"]
     hub_kwargs = {"revision": run["revision"]} if base_name_or_path is None else {}
+    check_base(base, **hub_kwargs)
     model: PreTrainedModel | PeftModel = load_clip(base, vision=False, **hub_kwargs)
     if run["lora"]:
         model = add_lora(model, **run["lora"])  # type: ignore[arg-type]
@@ -168,18 +169,36 @@ def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
     Raises:
         InputError: it cannot be found, or has no safetensors.
     """
-    revision = getattr(open_config(base_name_or_path, revision=revision), "_commit_hash", None) or revision
-    weight_files(base_name_or_path, revision=revision)
+    config = open_config(base_name_or_path, revision=revision)
+    revision = getattr(config, "_commit_hash", None) or revision
+    if config.model_type in DUAL_ENCODERS:  # all of it: training may never touch an image tower that is broken
+        open_model(DUAL_ENCODERS[config.model_type], base_name_or_path, hub_kwargs={"revision": revision})
     return revision
 
 
 def full_repo_id(name: str, token: str | None = None) -> str:
     """`user/name` for a name without one. InputError where the Hub does not know the user."""
     try:
-        user = HfApi(token=token).whoami()["name"]
-    except (HTTPError, OSError) as error:
-        raise InputError(f"--push_to_hub: the Hub does not know you: {error} Run `hf auth login`.") from error
+        user = str(hub_api(token).whoami()["name"])
+    except Exception as error:
+        said = hub_said(error, token)
+        raise InputError(f"--push_to_hub: the Hub does not know you: {said} Run `hf auth login`.") from error
     return name if "/" in name else f"{user}/{name}"
+
+
+def hub_api(token: str | None) -> HfApi:
+    """A client of the Hub that gives up on a server that does not answer, which by default it never does."""
+    get_session().timeout = HUB_SECONDS
+    return HfApi(token=token)
+
+
+def hub_said(error: Exception, token: str | None) -> str:
+    """What went wrong between us and the Hub, without the token, which an answer may repeat.
+
+    The client raises errors of its own, those of its HTTP library and, on an answer that no Hub gives, nearly any.
+    """
+    text, token = str(error) or type(error).__name__, token or get_token()
+    return text.replace(token, "...") if token else text
 
 
 def upload(
@@ -194,10 +213,11 @@ def upload(
     """Upload what `published_files` lists, and nothing else that may be in the folder. Returns the address.
 
     Raises:
-        CheckpointError: the upload failed. The folder stays as it is.
+        CheckpointError: the upload failed. The folder stays as it is; a repository that was made for it is removed.
     """
-    api = HfApi(token=token)
+    api, is_new = hub_api(token), False
     try:
+        is_new = not api.repo_exists(repo_id)
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo_id,
@@ -206,9 +226,12 @@ def upload(
             commit_message="ParaCLIP",
             allow_patterns=published_files(folder, pictures=pictures),
         )
-    except (HTTPError, HFValidationError, OSError) as error:
+    except Exception as error:
+        if is_new:
+            with suppress(Exception):  # the first error is the one to tell
+                api.delete_repo(repo_id)
         raise CheckpointError(
-            f"the upload failed: {error} The model is complete in {folder}; upload it from there."
+            f"the upload failed: {hub_said(error, token)} The model is complete in {folder}; upload it from there."
         ) from error
     return str(commit)
 
@@ -258,7 +281,9 @@ def _write_adapter(model: PeftModel, base_name_or_path: str | Path, folder: Path
         "parent_library": "transformers.models.clip.modeling_clip",
     }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(ADAPTER_CARD.format(base=base), encoding="utf-8")
+    data = ModelCardData(base_model=printable(base), library_name="peft", tags=["clip", "paraclip", "lora"])
+    card = ADAPTER_CARD.format(metadata=data.to_yaml(), base=printable(json.dumps(base, ensure_ascii=False)))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def interpolate(base: PreTrainedModel, tuned: PreTrainedModel, alpha: float) -> dict[str, Tensor]:
@@ -273,5 +298,7 @@ def interpolate(base: PreTrainedModel, tuned: PreTrainedModel, alpha: float) -> 
     ours, theirs = base.state_dict(), tuned.state_dict()
     text = text_weights(base)
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours.keys() - text.keys()):
-        raise InputError("these two models are not of one base: what does not train differs between them.")
+        raise InputError(
+            f"{base.name_or_path} and {tuned.name_or_path} are not of one base: what does not train differs between them."
+        )
     return {name: torch.lerp(weight.double(), theirs[name].double(), alpha) for name, weight in text.items()}

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .embedding_cache import EmbeddingCache
 from .errors import InputError
-from .pictures import Decoder
+from .pictures import Decoder, read_file
 
 
 def embed_pictures_on_ray(
@@ -26,6 +26,7 @@ def embed_pictures_on_ray(
     cache: EmbeddingCache,
     *,
     batch_size: int = 64,
+    read: Callable[[str], bytes] = read_file,
 ) -> tuple[list[str], dict[str, str]]:
     """As `embedding_cache.embed_pictures`: the same arguments, the same result, the same cache.
 
@@ -49,7 +50,7 @@ def embed_pictures_on_ray(
     embedded = ray.data.range(len(pictures), override_num_blocks=blocks).map_batches(
         _Embedder,
         batch_size=batch_size,
-        fn_constructor_args=(pictures, preprocess, embed, frozenset(cache.known())),
+        fn_constructor_args=(pictures, preprocess, embed, frozenset(cache.known()), read),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
         **{"num_gpus": 1} if kind == "GPU" else {"num_cpus": 1},
     )
@@ -71,8 +72,10 @@ def embed_pictures_on_ray(
 class _Embedder:
     """An actor: it is opened once, then given batches of indices of pictures."""
 
-    def __init__(self, pictures: Sequence[dict], preprocess: Callable, embed: Callable, known: frozenset[str]):
-        self._decoder, self._embed = Decoder(pictures, preprocess, known), embed
+    def __init__(
+        self, pictures: Sequence[dict], preprocess: Callable, embed: Callable, known: frozenset[str], read: Callable
+    ):
+        self._decoder, self._embed = Decoder(pictures, preprocess, known, read), embed
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         digests, pixel_values, problems = zip(*(self._decoder[int(i)] for i in batch["id"]))

@@ -104,7 +104,10 @@ class ParaCLIPTrainer(Trainer):
     loss_is_scaled_for_ga = False  # the loss is a mean over its batch; the Trainer divides by the accumulation steps
 
     def __init__(self, *args, run: dict | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except (TypeError, ValueError) as error:  # e.g. an unknown key of --accelerator_config
+            raise InputError(f"these arguments cannot be used: {error}") from error
         # through JSON, as a checkpoint stores it
         self.run = json.loads(json.dumps({**(run or {}), **self.args.decisive()}))
         self.stopped_by = 0
@@ -133,6 +136,13 @@ class ParaCLIPTrainer(Trainer):
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Create no repository: a failed run must not leave an empty one. `train.py` uploads the finished model."""
 
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """As the Trainer's. InputError where the arguments do not describe any."""
+        try:
+            super().create_optimizer_and_scheduler(num_training_steps)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # --optim_args, --lr_scheduler_kwargs
+            raise InputError(f"no optimiser and schedule can be made of these arguments: {error}") from error
+
     def get_train_dataloader(self):
         """As the Trainer's, but a last batch of one row is dropped: it has no negatives, so its loss is always 0."""
         batch = self._train_batch_size * self.args.world_size
@@ -154,7 +164,7 @@ class ParaCLIPTrainer(Trainer):
             logger.info("resuming from %s", resume_from_checkpoint or "nothing: there is no checkpoint yet")
         if resume_from_checkpoint:
             checkpoints.check_same_run(str(resume_from_checkpoint), self.run)
-            marker = checkpoints.read_marker(str(resume_from_checkpoint))
+            marker = checkpoints.check_intact(str(resume_from_checkpoint))
             self._start -= marker["seconds"]
             self.steps_before = marker["max_steps"]
         if self.args.device.type == "cpu":

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from .embedding_cache import DEFAULT_CACHE_DIR
@@ -48,6 +50,21 @@ DECISIVE = (
     *("lr_scheduler_type", "warmup_steps", "seed", "data_seed", "bf16", "fp16", "text_temperature"),
     "gradient_accumulation_steps",
 )
+
+MANY = 2**31 - 1
+RANGES = {  # what these numbers can be, both ends included
+    **dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "lora_alpha"), (0, 1e6)),
+    **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout"), (0, 1 - 1e-9)),
+    **dict.fromkeys(("warmup_steps", "eval_steps", "save_steps", "logging_steps"), (0, MANY)),
+    **dict.fromkeys(("num_train_epochs", "dataloader_num_workers"), (0, 1e5)),
+    **dict.fromkeys(("per_device_eval_batch_size", "gradient_accumulation_steps"), (1, 2**20)),
+    "lora_r": (1, 2**12),
+    "encode_chunk_tokens": (1, MANY),
+    "per_device_train_batch_size": (2, 2**20),
+    "max_steps": (-1, MANY),
+    **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
+    "save_total_limit": (1, MANY),
+}
 
 
 @dataclass
@@ -107,6 +124,12 @@ class DataArguments:
     skip_bad_images: bool = field(
         default=False,
         metadata={"help": "Leave out (and count) rows whose picture cannot be read, instead of stopping."},
+    )
+    allow_remote_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Request pictures that the data name by a URL. Local and private addresses are never connected to."
+        },
     )
     runner: Literal["local", "ray"] = field(
         default="local",
@@ -274,6 +297,9 @@ class ParaCLIPTrainingArguments(TrainingArguments):
 
 def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainingArguments) -> None:
     """Raise InputError for arguments that contradict each other, before anything is read."""
+    for name, value in {**vars(model), **vars(data), "output_dir": args.output_dir}.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise InputError(f"--{name}: is empty.")
     if data.train_file is not None and data.dataset_name is not None:
         raise InputError("--train_file and --dataset_name: give one of the two.")
     if data.source is not None and model.model_name_or_path is None:
@@ -287,13 +313,24 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
         )
     if data.source is None and (data.image_dir or data.validation_file):
         raise InputError("--image_dir and --validation_file go with --train_file or --dataset_name: give one of them.")
-    if model.use_lora and model.lora_r < 1:
-        raise InputError(f"--lora_r {model.lora_r}: has to be at least 1.")
-    if args.per_device_train_batch_size < 2:
+    if args.per_device_train_batch_size == 1:
         raise InputError("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
+    for name, (low, high) in RANGES.items():
+        value = next(getattr(group, name) for group in (model, args) if hasattr(group, name))
+        if value is not None and not low <= value <= high:  # nor where it is no number
+            raise InputError(f"--{name} {value}: has to be within {low:g} and {high:g}.")
+    if args.torch_compile and args.torch_compile_backend not in torch._dynamo.list_backends(None):
+        raise InputError(f"--torch_compile_backend {args.torch_compile_backend}: there is no such backend.")
+    if args.hub_model_id is not None:
+        try:
+            validate_repo_id(args.hub_model_id)
+        except HFValidationError as error:
+            raise InputError(f"--hub_model_id: {error}") from error
     if data.tasks and args.fsdp:
         raise InputError("--eval_tasks cannot be run on a sharded model: leave out --fsdp, or measure with "
                          "python -m eval when training is done.")  # fmt: skip
+    if args.fsdp and args.world_size == 1:
+        raise InputError("--fsdp shards over several processes: start with torchrun --nproc_per_node N train.py ...")
     names = Counter(Path(file).stem for file in data.validation_file or [])
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:

@@ -91,14 +91,17 @@ def open_processor(name_or_path: str | Path, auto_class: Any = AutoProcessor, **
     Raises:
         InputError: they cannot be found or read.
     """
+    kind = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor"}.get(
+        auto_class.__name__, "tokenizer or image processor"
+    )
     try:
-        return auto_class.from_pretrained(name_or_path, trust_remote_code=False, **hub_kwargs)
+        opened = auto_class.from_pretrained(name_or_path, trust_remote_code=False, **hub_kwargs)
+        if auto_class is AutoProcessor:
+            _ = opened.tokenizer, opened.image_processor  # it opens with one of the two, too
     # as above; the tokenizers library raises a bare Exception
     except Exception as error:
-        kind = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor"}.get(
-            auto_class.__name__, "tokenizer or image processor"
-        )
         raise InputError(f"{name_or_path} has no {kind} that can be read: {_said(error)}") from error
+    return opened
 
 
 def open_model(model_class: Any, name_or_path: str | Path, *, dtype: Any = "auto", hub_kwargs=None, **build) -> Any:
@@ -130,25 +133,17 @@ def open_model(model_class: Any, name_or_path: str | Path, *, dtype: Any = "auto
             **hub_kwargs,
             **build,
         )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except Exception as error:  # as above
         raise InputError(f"the weights of {name_or_path} cannot be read: {_said(error)}") from error
     is_encoder = not _is_model_class(model_class)
     missing = {name for name in info["missing_keys"] if not (is_encoder and name.startswith("pooler."))}
     unexpected = set() if is_encoder else {name for name in info["unexpected_keys"] if not NOT_WEIGHTS.search(name)}
     misshaped = {name for name, *_ in info["mismatched_keys"]}
     broken = {name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all()}
-    for problem, names in (
-        ("have other shapes than config.json says", misshaped),
-        ("are missing", missing - misshaped),
-        ("are not part of such a model", unexpected),
-        ("hold numbers that are not finite", broken - missing),
-    ):
-        if names:
-            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise InputError(
-                f"the weights of {name_or_path} do not fit its config.json: {shown} {problem}. Download or save the "
-                "model again."
-            )
+    _refuse(name_or_path, "have other shapes than config.json says", misshaped)
+    _refuse(name_or_path, "are missing", missing - misshaped)
+    _refuse(name_or_path, "are not part of such a model", unexpected)
+    _refuse(name_or_path, "hold numbers that are not finite", broken - missing)
     return model
 
 
@@ -158,41 +153,59 @@ def _is_model_class(model_class: Any) -> bool:
 
 def _check_size(model_class: Any, config: Any, files: list[Path], name: str | Path, build: dict) -> None:
     """Refuse a configuration that asks for more than twice what the weights hold, without allocating it."""
-    sizes: list[int] = []
+    sizes: dict[str, int] = {}
     for file in files:
         try:
             with safe_open(file, "pt") as weights:
-                sizes += (math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+                for key in weights.keys():  # noqa: SIM118 (it is not a dictionary)
+                    sizes[key] = math.prod(weights.get_slice(key).get_shape())
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file} cannot be read as safetensors: {_said(error)}. Download it again.") from error
-    # a module takes memory and time even without numbers
-    too_many = next((f"{key} {count:g}" for key, count in _counts(config.to_dict()) if count > len(sizes)), None)
-    if too_many:
-        raise InputError(f"the config.json of {name} says {too_many}, but its weights are {len(sizes)} tensors.")
+    for key, number in _numbers(config.to_dict()):
+        if COUNTS.search(key) and number > len(sizes):  # a module takes memory and time even without weights
+            raise InputError(
+                f"the config.json of {name} says {key} {number:g}, but its weights are {len(sizes)} tensors."
+            )
+        if "dropout" in key and not 0 <= number < 1:  # found out in training only
+            raise InputError(f"the config.json of {name} says {key} {number:g}: it has to be at least 0 and below 1.")
     make = model_class if _is_model_class(model_class) else model_class.from_config
     try:
         with torch.device("meta"):
-            asked = sum(parameter.numel() for parameter in make(config, **build).parameters())
+            model = make(config, **build)
+        asked = sum(parameter.numel() for parameter in model.parameters())
     # sizes that are negative, no numbers, or overflow: each fails in its own way
     except Exception as error:
         raise InputError(f"the config.json of {name} describes no model that can be built: {_said(error)}") from error
-    if asked > 2 * sum(sizes):
+    if asked > 2 * sum(sizes.values()):
         raise InputError(
-            f"the config.json of {name} asks for {asked:,} parameters, but its weights hold {sum(sizes):,}. The two "
-            "do not belong together."
+            f"the config.json of {name} asks for {asked:,} parameters, but its weights hold {sum(sizes.values()):,}. "
+            "The two do not belong together."
+        )
+    if _is_model_class(model_class):
+        _refuse(name, "are missing", model.state_dict().keys() - sizes.keys())
+
+
+def _numbers(config: dict) -> Iterator[tuple[str, float]]:
+    """The numbers of a configuration by name; of a list its sum."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _numbers(value)
+        else:
+            numbers = [n for n in (value if isinstance(value, list) else [value]) if isinstance(n, (int, float))]
+            if numbers:
+                yield str(key), sum(numbers)
+
+
+def _refuse(name: str | Path, problem: str, tensors: set[str]) -> None:
+    """Raise InputError if there are such tensors."""
+    if tensors:
+        shown = ", ".join(sorted(tensors)[:3]) + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
+        raise InputError(
+            f"the weights of {name} do not fit its config.json: {shown} {problem}. Download or save the model again."
         )
 
 
-def _counts(config: dict) -> Iterator[tuple[str, float]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _counts(value)
-        elif COUNTS.search(str(key)):
-            numbers = value if isinstance(value, list) else [value]
-            yield str(key), sum(number for number in numbers if isinstance(number, (int, float)))
-
-
 def _said(error: Exception) -> str:
-    """The first lines of what a library says; some print the whole file."""
-    text = str(error) or type(error).__name__
+    """What a library says, on one line; some print the whole file."""
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 500 else text[:500] + " ..."

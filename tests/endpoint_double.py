@@ -22,7 +22,8 @@ class EndpointDouble:
     """`with EndpointDouble() as endpoint:` serves chat completions at `endpoint.url` (with /v1).
 
     Args:
-        answer: prompt -> the message's content, or a `web.Response` to send instead.
+        answer: prompt -> the message's content, or a `web.Response` to send instead, or an async function
+            (request) -> response, which may take its time.
         latency: seconds before an answer; with `jitter` a random share of it.
         fault: share of the requests that get a fault instead: 429, 503, a dropped connection or a malformed body.
         hold: answer nothing until so many requests are in flight at once.
@@ -104,6 +105,8 @@ class EndpointDouble:
             if self._rng.random() < self.fault:
                 return self._fault(request)
             answer = self.answer(prompt)
+            if callable(answer):
+                return await answer(request)
             if isinstance(answer, web.Response):
                 return answer
             self.answered.append(prompt)
@@ -122,6 +125,15 @@ class EndpointDouble:
                 request.transport.close()
             return web.Response()
         return web.Response(text="{not json", content_type="application/json")
+
+
+async def drip(request: web.Request) -> web.StreamResponse:
+    """A response that never ends: some white space, again and again."""
+    dripping = web.StreamResponse()
+    await dripping.prepare(request)
+    while True:
+        await dripping.write(b" ")
+        await asyncio.sleep(0.02)
 
 
 def completion(text: str | None, finish_reason: str = "stop") -> dict:

@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return method(self, body, **match.groupdict())
         return self.send({"error": f"no route {self.command} {path}"}, 404)
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815 (names of http.server)
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 (names of http.server)
 
     def whoami(self, body):
         self.send({"type": "user", "name": "tester", "orgs": [], "auth": {"type": "access_token"}})
@@ -86,6 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         exists = repo in self.hub.repos
         self.hub.repos.setdefault(repo, {})
         self.send({"url": f"{self.hub.url}/{repo}", "id": repo}, 409 if exists else 200)
+
+    def delete(self, body):
+        request = json.loads(body)
+        del self.hub.repos[f"{request.get('organization') or 'tester'}/{request['name']}"]
+        self.send({})
 
     def validate(self, body):
         self.send({"errors": [], "warnings": []})
@@ -177,6 +182,7 @@ KIND = r"(?:models|datasets)"
 ROUTES = [
     (r"/api/whoami-v2", _Handler.whoami),
     (r"/api/repos/create", _Handler.create),
+    (r"/api/repos/delete", _Handler.delete),
     (r"/api/validate-yaml", _Handler.validate),
     (rf"/api/{KIND}/{REPO}/preupload/[^/]+", _Handler.preupload),
     (rf"/api/{KIND}/{REPO}/commit/[^/]+", _Handler.commit),

@@ -88,3 +88,43 @@ def test_each_source_file_has_its_test_file():
             "/".join([package, f"test_{'_'.join([*folders, name])}.py"]),
         }
         assert tests & expected, module
+
+
+# What can run somebody else's code
+DANGEROUS = re.compile(
+    r"torch\.load\b|\bpickle\b|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\(|trust_remote_code=True|shell=True"
+    r"|os\.system|weights_only=False|allow_pickle=True"
+)
+
+
+def test_nothing_runs_code_that_comes_with_data():
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in [
+            ROOT / "train.py",
+            *(
+                p
+                for name in ("modeling_paraclip", "dataset_builder", "eval", "scripts")
+                for p in (ROOT / name).rglob("*.py")
+            ),
+        ]
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if DANGEROUS.search(line) and not line.strip().startswith("#")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_search_for_dangerous_calls_finds_them():
+    for line in (
+        "torch.load(path)", "import pickle", "yaml.load(text)", "eval(text)", "x = exec(text)", "shell=True",
+        "np.load(f, allow_pickle=True)", "from_pretrained(name, trust_remote_code=True)", "os.system('ls')",
+    ):  # fmt: skip
+        assert DANGEROUS.search(line), line
+    for line in (
+        "model.eval()",
+        "from eval.suite import x",
+        "trust_remote_code=False",
+        "torch.save(x)",
+        "yaml.safe_load",
+    ):
+        assert not DANGEROUS.search(line), line

@@ -270,7 +270,7 @@ def test_skipped_pictures_leave_a_trained_model(tiny_clip, pairs, tmp_path, capl
         ),
         (["--model_name_or_path", "absent"], "absent cannot be opened as a model"),
         (["--metric_for_best_model", "typo@3", "--eval_strategy", "epoch"], "typo@3: there is no such figure"),
-        (["--use_lora", "--lora_r", "0"], "--lora_r 0: has to be at least 1"),
+        (["--use_lora", "--lora_r", "0"], "--lora_r 0: has to be within 1 and 4096"),
         (["--deepspeed", "x.json"], "--deepspeed cannot be used"),
     ],
 )  # fmt: skip
@@ -342,6 +342,7 @@ def test_a_failed_upload_is_one_sentence_before_or_after_the_work(tiny_clip, pai
         assert "train.py: the upload failed" in done.stderr
         assert "Traceback" not in done.stderr
         assert 'from_pretrained("tester/b")' in (tmp_path / "b" / "README.md").read_text()
+        assert hub.repos == {}
 
 
 def test_what_is_about_to_happen_is_said(tiny_clip, pairs, tmp_path, capsys):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Protocol
 
-from ..errors import InputError
+from ..errors import InputError, check_range
 from ..journal import Answer
 
 SAMPLING = {"temperature": 1.0, "top_p": 0.1, "max_tokens": 512}  # the authors' (paper, appendix)
@@ -76,5 +76,8 @@ def model_of(args: argparse.Namespace) -> str:
 
 
 def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the sampling options as a request names them."""
+    """Return the sampling options as a request names them. Raises InputError for numbers that no model takes."""
+    check_range("--temperature", args.temperature, 0, 100)
+    check_range("--top_p", args.top_p, 0, 1)
+    check_range("--max_tokens", args.max_tokens, 1, 10**6)
     return {name: getattr(args, name) for name in SAMPLING}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
-from ..errors import InputError
+from ..errors import InputError, check_range
 from ..journal import Answer
 from . import CallFailed, Fatal, model_of, sampling_of
+
+LARGEST_BODY = 4 * 2**20  # bytes of a response, after decompression
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -42,11 +46,100 @@ def from_args(args: argparse.Namespace) -> OpenAIGenerator:
     )
 
 
+def _checked_url(base_url: str) -> str:
+    """The address of an endpoint. Raises InputError, which never repeats a secret in it."""
+    if "@" in base_url:
+        raise InputError(
+            "--base_url has a user name or password in it. Leave it out: the key goes to the environment variable "
+            "OPENAI_API_KEY."
+        )
+    try:
+        url = urlsplit(base_url)
+        is_address = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        is_address = is_address and base_url.isprintable() and " " not in base_url
+    except ValueError:  # a port that is no number, half of an IPv6 address
+        is_address = False
+    if not is_address or url.query or url.fragment:
+        raise InputError(
+            f"--base_url {base_url.partition('?')[0]}: is not the address of an endpoint. Give one such as "
+            "http://127.0.0.1:8000/v1, without a query."
+        )
+    return base_url
+
+
+def _key() -> str:
+    """The API key, or "" without one. Raises InputError, which does not repeat it."""
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("OPENAI_API_KEY has a line break or a letter that no key has. Set it again.")
+    return key
+
+
+def _place(location: str) -> str:
+    """Where a redirect points, without what may be secret."""
+    url = urlsplit(location)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}" if url.netloc else url.path
+
+
+def _bounded_client(timeout: float, concurrency: int) -> Any:
+    """The official client's HTTP client, which ends a call in `timeout` seconds and at `LARGEST_BODY` bytes.
+
+    Its own timeouts bound the wait for the next byte only, and it would read a body of any size. Redirects are not
+    followed: they could carry the key to another host.
+    """
+    import aiohttp
+    import openai
+
+    default: Any = openai.DEFAULT_CONNECTION_LIMITS
+    http: Any = importlib.import_module(type(default).__module__.partition(".")[0])  # httpx2; before that, httpx
+
+    class BodyTooLarge(http.ReadError):
+        pass
+
+    class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[name-defined, misc]
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            try:
+                return await asyncio.wait_for(self._read(request, options), timeout)
+            except asyncio.TimeoutError as error:  # noqa: UP041 (not the built-in one before Python 3.11)
+                raise http.ReadTimeout("the deadline of the call", request=request) from error
+            except aiohttp.ClientError:  # what the transport lets through: no HTTP. Its text holds the key's header
+                raise http.ReadError("not an HTTP response", request=request) from None
+
+        async def _read(self, request: Any, options: dict) -> Any:
+            response = await super().send(request, stream=True, **options)
+            try:
+                body = bytearray()
+                async for piece in response.aiter_bytes():  # decompressed, at most 1 MiB at once
+                    body += piece
+                    if len(body) > LARGEST_BODY:
+                        raise BodyTooLarge("the body is too large", request=request)
+            finally:
+                await response.aclose()
+            coding = ("content-encoding", "content-length", "transfer-encoding")
+            headers = [(name, value) for name, value in response.headers.multi_items() if name not in coding]
+            return http.Response(response.status_code, headers=headers, content=bytes(body), request=request)
+
+    limits = type(default)(max_connections=concurrency, max_keepalive_connections=concurrency)
+    return BoundedClient(timeout=timeout, limits=limits, follow_redirects=False)
+
+
 class OpenAIGenerator:
     """The official async client. The key comes from `OPENAI_API_KEY` only, and is never written anywhere.
 
-    429 (with `Retry-After`), 408, 409, 5xx, time-outs and dropped connections are retried by the client itself, with
-    jittered exponential back-off; bodies that are not a chat completion are retried here, within the same budget.
+    429 (with `Retry-After`), 408, 409, 5xx, time-outs, bodies over `LARGEST_BODY` and dropped connections are retried
+    by the client itself, with jittered exponential back-off; bodies that are not a chat completion are retried here,
+    within the same budget.
+
+    Args:
+        model: its name at the endpoint.
+        base_url: the endpoint; without it `OPENAI_BASE_URL`, or OpenAI's.
+        sampling: as a request names it.
+        concurrency: how many connections at most.
+        max_retries: how often a call is repeated.
+        timeout: seconds for one call, from connecting to the last byte.
+
+    Raises:
+        InputError: the address, the key or a number cannot be right, or the client is not installed.
     """
 
     def __init__(
@@ -59,6 +152,13 @@ class OpenAIGenerator:
         max_retries: int = 8,
         timeout: float = 120.0,
     ):
+        check_range("--max_retries", max_retries, 0, 1000)
+        check_range("--timeout", timeout, 0.001, 86_400)
+        if base_url is None:
+            base_url = os.environ.get("OPENAI_BASE_URL") or None
+        if base_url is not None:
+            base_url = _checked_url(base_url)
+        self._key = _key()
         try:
             import aiohttp  # noqa: F401 (the client's transport)
             import openai
@@ -70,24 +170,29 @@ class OpenAIGenerator:
         self.identity = {"model": model, **self.sampling}
         self.retried = 0
         self._max_retries = max_retries
-        default = openai.DEFAULT_CONNECTION_LIMITS
-        limits = type(default)(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = openai.AsyncOpenAI(
-            # most local servers want no key, but the client insists on one
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            base_url=base_url,
-            max_retries=max_retries,
-            timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits),
-        )
+        try:
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key or "none",  # most local servers want no key, but the client insists on one
+                base_url=base_url,
+                max_retries=max_retries,
+                timeout=timeout,
+                http_client=_bounded_client(timeout, concurrency),
+            )
+        except Exception as error:  # httpx's InvalidURL has no class in common with anything
+            if type(error).__name__ != "InvalidURL":
+                raise
+            raise InputError(f"--base_url {base_url}: is not the address of an endpoint: {error}.") from error
 
     async def generate(self, prompt: str, text: str, step: int) -> Answer:
         """One answer. Raises CallFailed (worth another run) or Fatal (no call can succeed)."""
         for attempt in range(self._max_retries + 1):
             try:
-                return _answer(json.loads(await self._post(prompt)))
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:  # not a chat completion
-                if attempt == self._max_retries:
+                answer = _answer(json.loads(await self._post(prompt)))
+                if len(self._key) >= 8 and self._key in answer.text:  # a shorter one is a dummy such as EMPTY
+                    raise ValueError("the key, which must not be stored")
+                return answer
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+                if attempt == self._max_retries:  # not a chat completion
                     raise CallFailed("malformed answer") from error
                 self.retried += 1
                 await asyncio.sleep(min(0.5 * 2**attempt, 8.0))
@@ -119,11 +224,21 @@ class OpenAIGenerator:
             refused = type(error.__cause__).__name__ == "ConnectTimeout"
             raise CallFailed("no connection" if refused else "time-out") from error
         except openai.APIConnectionError as error:
-            raise CallFailed("no connection") from error
+            too_large = type(error.__cause__).__name__ == "BodyTooLarge"
+            raise CallFailed("body too large" if too_large else "no connection") from error
         except openai.APIStatusError as error:
+            if error.response.has_redirect_location:
+                place = _place(error.response.headers["location"])
+                raise Fatal(
+                    f"The endpoint redirects ({error.status_code}) to {self._without_key(place)}. Redirects are not "
+                    "followed, as the key could go astray: give the final address as --base_url."
+                ) from error
             raise CallFailed(f"status {error.status_code}") from error
         self.retried += response.retries_taken
         return response.content
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
     async def close(self) -> None:
         """Close the connections."""
@@ -135,7 +250,10 @@ def _answer(body: dict) -> Answer:
     text = choice["message"].get("content")
     if text is not None and not isinstance(text, str):
         raise TypeError("content is not a text")
+    finish_reason = choice.get("finish_reason") or "stop"
+    if not isinstance(finish_reason, str) or len(finish_reason) > 40:
+        raise TypeError("the finish reason is not a word")
     tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     if any(count is not None and not (isinstance(count, int) and 0 <= count < 2**31) for count in tokens):
         raise TypeError("a token count is not a count")
-    return Answer(text or "", str(choice.get("finish_reason") or "stop"), *tokens)
+    return Answer(text or "", finish_reason, *tokens)

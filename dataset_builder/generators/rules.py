@@ -84,7 +84,7 @@ def _forms(lemma: str, tag: str) -> tuple[str, ...]:
 def reword(text: str, thorough: bool = False) -> str:
     """A rewording of an English caption; `thorough` replaces every word it can, else about two thirds."""
     rng = random.Random(f"{VERSION} {thorough} {text}")
-    body = re.sub(r"\s*[.!?]*\s*\Z", "", text)
+    body = text.rstrip().rstrip(".!?").rstrip()
     if not body:
         return text
     end = text[len(body) :]

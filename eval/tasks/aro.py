@@ -95,7 +95,7 @@ def aro(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
 
 def _visual_genome(encoder: Encoder, data_dir: Path | None, name: str, source: HubSource):
     if data_dir is None:
-        rows = rows_of(None, source, CAPTIONS, optional=("image",))
+        rows = rows_of(None, source, CAPTIONS, pictures=("image",))
         right = first_is_best(encoder, [row["image"] for row in rows], [[row[c] for c in CAPTIONS] for row in rows])
         return {(name, "accuracy_micro"): right}
     is_relation = name == "VG-Relation"

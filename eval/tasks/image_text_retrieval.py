@@ -74,16 +74,15 @@ def _from_hub() -> tuple[str, list[str], list[dict], list[int]]:
         return rows_of(None, HubSource(HUB_REPO, HUB_REVISION, "test", columns, name), **kinds)
 
     queries = part("query", {"id": "id", "text": "text"}, texts=("text",), optional=("id",))
-    corpus = part("corpus", {"id": "id", "image": "image"}, optional=("id", "image"))
+    corpus = part("corpus", {"id": "id", "image": "image"}, pictures=("image",), optional=("id",))
     right = part("qrels", {"query": "query-id", "picture": "corpus-id"}, optional=("query", "picture"))
     index = {row["id"]: i for i, row in enumerate(corpus)}
-    picture_of = {row["query"]: index[row["picture"]] for row in right}
-    return (
-        "Flickr30k test",
-        [q["text"] for q in queries],
-        [c["image"] for c in corpus],
-        [picture_of[q["id"]] for q in queries],
-    )
+    try:
+        picture_of = {row["query"]: index[row["picture"]] for row in right}
+        picture_of_text = [picture_of[q["id"]] for q in queries]
+    except KeyError as error:
+        raise InputError(f"{HUB_REPO}: a text has no picture: there is no {error}.") from error
+    return "Flickr30k test", [q["text"] for q in queries], [c["image"] for c in corpus], picture_of_text
 
 
 def image_text_retrieval_values(

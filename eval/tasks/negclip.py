@@ -5,14 +5,13 @@ made these lists for training; the figure is ours. Local data: `DIR/aro/negclip_
 `image`, `caption`, `negatives_json` (a JSON list), and the COCO val2014 pictures in `DIR/aro/images`. Not on the Hub.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from modeling_paraclip.errors import InputError
 
-from ..data import MissingData, pictures_in, rows_of
+from ..data import MissingData, is_unicode, parsed, pictures_in, rows_of
 from ..encoders import Encoder
 from .choices import first_is_best
 
@@ -26,12 +25,10 @@ def negclip(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np
     for file in files:
         rows, choices = rows_of(file, None, ("image", "caption", "negatives_json")), []
         for number, row in enumerate(rows, start=2):
-            try:
-                negatives = json.loads(row["negatives_json"])
-                if not isinstance(negatives, list) or not all(isinstance(negative, str) for negative in negatives):
-                    raise TypeError("a list of texts is needed")
-            except (json.JSONDecodeError, TypeError) as error:
-                raise InputError(f"{file}, line {number}: negatives_json: {error}") from error
+            where = f"{file}, line {number}: negatives_json"
+            negatives = parsed(row["negatives_json"], where)
+            if not isinstance(negatives, list) or not all(isinstance(n, str) and is_unicode(n) for n in negatives):
+                raise InputError(f"{where}: a list of texts is needed.")
             choices.append([row["caption"], *(negative for negative in negatives if negative.strip())])
         kept = [i for i, texts in enumerate(choices) if len(texts) > 1]
         if not kept:

@@ -25,8 +25,8 @@ def sugarcrepe(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str],
     """(kind of negative, "multiple_choice_accuracy") -> (n,) of 0 and 1."""
     texts = ("caption", "negative_caption")
     if data_dir is None:
-        rows = rows_of(None, HUB, texts, optional=("image",))
-        found = {"SugarCrepe": (rows, [_first(row["image"]) for row in rows])}
+        rows = rows_of(None, HUB, texts, pictures=("image",))
+        found = {"SugarCrepe": (rows, [row["image"] for row in rows])}
     else:
         folder, found = data_dir / "sugarcrepe", {}
         for file in sorted(folder.glob("*.tsv")):
@@ -40,7 +40,3 @@ def sugarcrepe(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str],
         )
         for name, (rows, pictures) in found.items()
     }
-
-
-def _first(images: dict | list[dict]) -> dict:
-    return images[0] if isinstance(images, list) else images

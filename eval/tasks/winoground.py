@@ -23,7 +23,7 @@ def winoground(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str],
     """("Winoground", "text_score" | "image_score" | "group_score") -> (n,) of 0 and 1."""
     captions = COLUMNS[2:]
     if data_dir is None:
-        rows = rows_of(None, HUB, captions, optional=COLUMNS[:2])
+        rows = rows_of(None, HUB, captions, pictures=COLUMNS[:2])
         pictures = [[row[column] for row in rows] for column in COLUMNS[:2]]
     else:
         folder = data_dir / "winoground"

@@ -45,7 +45,11 @@ def zero_shot(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], 
             reasons.append(str(error))
             continue
         class_embeds = embed_classes(encoder, classes, templates)
-        right_at = ranks_of(encoder.pictures(pictures) @ class_embeds.T, labels)
+        scores = encoder.pictures(pictures) @ class_embeds.T
+        try:
+            right_at = ranks_of(scores, labels)
+        except ValueError as error:  # e.g. labels of a test set that are held back
+            raise InputError(f"{name}: {error}") from error
         top1 = (right_at < 1).astype(float)
         measured[name, "top1_accuracy"] = top1
         if len(classes) > 5:
@@ -117,7 +121,7 @@ def _from_hub(name: str, source: HubSource):
         from open_clip import IMAGENET_CLASSNAMES
 
         classes = IMAGENET_CLASSNAMES
-    rows = rows_of(None, source, numbers=("label",), optional=("image",))
+    rows = rows_of(None, source, numbers=("label",), pictures=("image",))
     if name != "ImageNet":
         classes = [label.replace("_", " ") for label in hub_labels(source, "label")]
     return list(classes), np.array([int(row["label"]) for row in rows]), [row["image"] for row in rows], _templates()

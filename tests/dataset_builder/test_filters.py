@@ -2,9 +2,14 @@
 
 # ruff: noqa: RUF001 (typographic quotation marks are what models write)
 
+import contextlib
+import re
+
 import pytest
 
+from dataset_builder import filters
 from dataset_builder.filters import (
+    LONGEST,
     REASONS,
     Limits,
     Rejected,
@@ -41,6 +46,8 @@ CLEANED = [
     f"- {SAID}",
     f"1. {SAID}",
     f"<think>The user wants a paraphrase.</think>\n{SAID}",
+    f"The user wants a paraphrase.\n</THINK>\n{SAID}",  # a chat template began the thought
+    "<think>" + "Hm. " * LONGEST + f"</think>{SAID}",
     f"{SAID}\n\n---",
 ]
 
@@ -92,6 +99,8 @@ BAD_ANSWERS = [
     ("zwei Hunde laufen zusammen am Strand entlang", "other language"),
     ("deux chiens courent le long de la plage", "other language"),
     ("dos perros corren a lo largo de la playa", "other language"),
+    ("a dog " * LONGEST, "too long"),
+    ("<think>" * LONGEST, "too long"),
 ]
 
 
@@ -137,6 +146,7 @@ BAD_CAPTIONS = [
     ("a <i>dog</i> barks", "markup"),
     ("see www.dogs.com for more", "markup"),
     ("<PERSON> walks a dog", "markup"),
+    ("a " + "dog" * LONGEST, "too long"),
 ]
 
 
@@ -145,6 +155,33 @@ def test_bad_captions(caption, reason):
     with pytest.raises(Rejected) as rejected:
         check_caption(caption, LIMITS)
     assert rejected.value.reason == reason
+
+
+HOSTILE = ["a ", "<think>", "<a", "[", "[a](", "<|", '" ', "1", "\u0300\u0316", "&", "{", "\u2019s ", "caption text "]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_a_long_text_reaches_no_expression(unit, monkeypatch):
+    """Whatever an expression costs, a text of any length costs no more than LONGEST characters of it."""
+
+    class Measured:
+        def __init__(self, pattern):
+            self.pattern = pattern
+
+        def __getattr__(self, name):
+            def method(*args):
+                assert max(len(text) for text in args if isinstance(text, str)) <= LONGEST
+                return getattr(self.pattern, name)(*args)
+
+            return method
+
+    for name, value in vars(filters).items():
+        if isinstance(value, re.Pattern) and name != "_THOUGHT_END":  # which has no repetition in it
+            monkeypatch.setattr(filters, name, Measured(value))
+    for text in (unit * 100_000, unit * (LONGEST // len(unit)), f"{unit * 100_000}</think>a dog runs"):
+        for check in (lambda text: clean_answer(text, SOURCE), lambda text: check_caption(text, LIMITS)):
+            with contextlib.suppress(Rejected):
+                check(text)
 
 
 def test_white_space_and_limits_of_captions():

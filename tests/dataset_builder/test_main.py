@@ -1,6 +1,9 @@
 """The command line: what it writes, what it says, what it refuses."""
 
+import errno
 import json
+import logging
+import os
 import sys
 
 import pyarrow.parquet as pq
@@ -9,6 +12,7 @@ import pytest
 from benchmarks.kill import expected
 from dataset_builder import __main__ as cli
 from dataset_builder import corpus
+from dataset_builder.journal import Journal
 from dataset_builder.paraphrase import PROMPT_1, PROMPT_2
 from tests.endpoint_double import EndpointDouble, response
 
@@ -58,11 +62,75 @@ def test_dry_run_shows_prompts_and_calls_nothing(tmp_path, capsys):
 def test_refuses_in_one_sentence(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_captions(tmp_path, source(2))
-    (tmp_path / "x.docx").write_text("")
+    (tmp_path / "x.docx").write_text("x")
     base = ["paraphrase", "--captions", "captions.jsonl", "--output", "out", "--generator", "rules"]
     with pytest.raises(SystemExit) as stopped:
         cli.main([*base, *arguments])
     assert message in str(stopped.value)
+
+
+def test_whatever_the_machine_refuses_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x" * 5000)
+
+    monkeypatch.setattr(cli, "_run", full)
+    with pytest.raises(SystemExit, match=r"^python -m dataset_builder: .*No space left on device") as stopped:
+        cli.main(["stats", str(tmp_path)])
+    assert len(str(stopped.value)) < 1500
+    monkeypatch.undo()
+    name = "y" * 5000
+    for given in (["stats", name], ["export", name, "--output", "x"], ["publish", name, "a/b", "--license", "mit"]):
+        with pytest.raises(SystemExit, match=r"^python -m dataset_builder: .*") as stopped:
+            cli.main(given)
+        assert len(str(stopped.value)) < 1500
+
+
+def test_log_lines_of_libraries_are_printable(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["stats", str(tmp_path)])
+    for name in ("datasets", "huggingface_hub"):
+        for handler in logging.getLogger(name).handlers:
+            assert "\x1b" not in handler.format(logging.makeLogRecord({"msg": "Failed to read '\x1b[2J'"}))
+
+
+NUMBERS = ["--timeout 0", "--timeout nan", "--max_retries -1", "--temperature -1", "--temperature nan", "--top_p 2",
+           "--max_tokens 0", "--price_in -1", "--price_out nan", "--concurrency 1000000", "--limit -1",
+           "--limit 100000000000000000000",
+           "--min_words -1", "--max_words 1", "--max_length_ratio nan", "--min_similarity 2",
+           "--max_similarity -2"]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+def test_numbers_that_cannot_be_right_are_refused(option, tmp_path):
+    write_captions(tmp_path, source(1))
+    with EndpointDouble() as endpoint:
+        with pytest.raises(SystemExit, match=f"dataset_builder: {option.split()[0]}: at least"):
+            cli.main([*command(tmp_path, endpoint), *option.split()])
+        assert endpoint.requests == 0
+
+
+def test_text_of_others_cannot_move_the_cursor(tmp_path, capsys):
+    hostile = "a dog \x1b[31m\u202e\x9b\x07\ud800 barks"
+    write_captions(tmp_path, [(0, hostile, hostile), (1, hostile, "a dog barks")])
+    base = ["paraphrase", "--output", str(tmp_path / "o"), "--generator", "rules", "--captions"]
+    cli.main([*base, str(tmp_path / "captions.jsonl"), "--dry_run"])
+    told = "".join(capsys.readouterr())
+    for arguments in ([*base, hostile], [*base, str(tmp_path / "captions.jsonl"), f"--{hostile}"], ["stats", hostile]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        told += str(stopped.value) + "".join(capsys.readouterr())
+    record = logging.makeLogRecord({"msg": "%s left out", "args": (hostile,)})
+    told += cli._Formatter("%(message)s").format(record)
+    assert told.count("\\x1b[31m\\u202e") >= 5
+    assert not set(told) & set("\x1b\u202e\x9b\x07\ud800")
+
+
+def test_a_corpus_begun_in_parts_is_not_begun_again(tmp_path):
+    write_captions(tmp_path, source(2))
+    (tmp_path / "corpus").mkdir()
+    Journal(tmp_path / "corpus" / "journal-00000-of-00002.sqlite", {}).close()
+    with EndpointDouble() as endpoint, pytest.raises(SystemExit, match="begun with another number of parts"):
+        cli.main(command(tmp_path, endpoint))
 
 
 def test_openai_without_a_model_is_refused(tmp_path):
@@ -133,7 +201,7 @@ def test_output_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_a_damaged_journal_is_one_sentence(tmp_path):
     (tmp_path / "journal.sqlite").write_text("garbage")
-    with pytest.raises(SystemExit, match=r"not a database\. If it is damaged, recover it"):
+    with pytest.raises(SystemExit, match=r"journal\.sqlite: is damaged\. Recover it with .* not a database"):
         cli.main(["stats", str(tmp_path)])
 
 

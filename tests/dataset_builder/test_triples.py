@@ -3,6 +3,8 @@
 import json
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dataset_builder import InputError, load_triples, split_by_image_id, split_names
@@ -66,6 +68,9 @@ def test_numeric_image_ids_become_text(tmp_path):
         ([{**ROW, "image_id": " "}], "line 1: has an empty image_id"),
         ([ROW, {**ROW, "image_id": 1.5}], "line 2: has 1.5 as its image_id, which must be a text or a whole number"),
         ([{**ROW, "image_id": True}], "line 1: has True as its image_id"),
+        ([ROW, {**ROW, "image_id": "a\0b"}], "line 2: has a control character in its image_id"),
+        ([ROW, {**ROW, "image_id": "a\x1b[2J"}], "line 2: has a control character in its image_id"),
+        ([ROW, {**ROW, "image_id": "a\u202eb"}], "line 2: has a control character in its image_id"),
         ([ROW, {**ROW, "caption": "a \ud800 dog"}], "line 2: has half a surrogate pair in its caption"),
         ([ROW], "neither a column image nor image_embeds. .*--image_dir"),
     ],
@@ -102,6 +107,67 @@ def test_a_saved_data_set_names_its_splits_and_rows(tmp_path):
         load_triples(tmp_path / "saved", split="other")
 
 
+@pytest.mark.parametrize("splits", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dataset_info.json", "[]"),
+        ("dataset_info.json", "[" * 100_000),
+        ("state.json", "[]"),
+        ("data-00000-of-00001.arrow", "x" * 5000),
+        ("data-00000-of-00001.arrow", ""),
+    ],
+)
+def test_a_saved_data_set_that_is_broken_is_one_sentence(name, content, splits, tmp_path):
+    rows = datasets.Dataset.from_list([ROW] * 3)
+    (datasets.DatasetDict(train=rows) if splits else rows).save_to_disk(tmp_path / "saved")
+    next((tmp_path / "saved").rglob(name)).write_text(content)
+    with pytest.raises(InputError, match=r"saved: this saved data set cannot be opened: .*\. Save it again\."):
+        load_triples(tmp_path / "saved", image_dir=tmp_path)
+
+
+CARD = "---\nconfigs:\n- config_name: default\n  data_files: /nowhere.jsonl\n---\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"set.py": "open('hostile', 'w')"},
+        {"set.py": "open('hostile', 'w')", "train.jsonl": json.dumps(ROW)},
+        {"train.jsonl": ""},
+        {"README.md": "---\n: [\n---\n", "train.jsonl": json.dumps(ROW)},
+        {"README.md": CARD, "train.jsonl": json.dumps(ROW)},
+        {"train.zip": "PK\x03\x04"},
+    ],
+    ids=["a script", "a script and data", "an empty file", "a broken card", "a card to nowhere", "no ZIP"],
+)
+def test_a_folder_that_datasets_cannot_open_is_one_sentence(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    for name, content in files.items():
+        (tmp_path / "set" / name).write_text(content)
+    for read in (load_triples, split_names):
+        if (read, files) != (split_names, {"train.jsonl": ""}):  # which names its split
+            with pytest.raises(InputError, match=r"^set: .*cannot be opened: .*\. Check the name") as refused:
+                read("set")
+            assert len(str(refused.value)) < 1500
+    assert not (tmp_path / "hostile").exists()
+
+
+@pytest.mark.parametrize("name", ["[a]*.jsonl", "**.jsonl", "a[b]/x.jsonl", "a?.jsonl", "a%2e{0}.jsonl"])
+def test_a_name_is_no_pattern(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    assert len(load_triples(write(tmp_path, [ROW] * 3, name), image_dir=tmp_path)) == 3
+
+
+@pytest.mark.parametrize("name", ["y" * 5000, "y" * 5000 + ".jsonl", ""])
+def test_a_name_of_any_length_is_one_short_sentence(name):
+    for read in (load_triples, split_names):
+        with pytest.raises(InputError, match="cannot be opened") as refused:
+            read(name)
+        assert len(str(refused.value)) < 1500
+
+
 LINE = json.dumps(ROW).encode() + b"\n"
 HEADER = b"image_id,caption,paraphrase_1,paraphrase_2\n"
 
@@ -135,7 +201,7 @@ HEADER = b"image_id,caption,paraphrase_1,paraphrase_2\n"
         ("a.txt", b"a dog\n", "captions without paraphrases.*paraphrase --captions .*a.txt"),
         ("a.docx", b"a", r"unknown file type '.docx'. The known types are .jsonl, .json, .csv, .parquet"),
         ("a.jsonl", b"null\n" + LINE, "line 1: cannot be parsed"),  # pyarrow would crash
-        ("a.jsonl", b"[" * 100_000, "line 1: is not JSON"),
+        ("a.jsonl", LINE + b"[" * 100_000, "line 2: is nested more than 60 deep"),
         ("a.csv", HEADER.replace(b"\n", b"\r") + b"a,b,c,d\r", "line 1: is not CSV"),
         ("a.parquet", b"not parquet", "cannot be read as .parquet: .*Parquet"),
     ],
@@ -173,6 +239,19 @@ def test_rows_of_parquet_count_from_1(tmp_path):
     datasets.Dataset.from_list([ROW, ROW, {**ROW, "paraphrase_2": ""}]).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"a\.parquet, row 3: has an empty paraphrase_2"):
         load_triples(tmp_path / "a.parquet", image_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["large_string", "string_view"])
+@pytest.mark.parametrize("columns", [("caption",), tuple(ROW)])
+def test_texts_of_parquet_come_as_newer_libraries_write_them(kind, columns, tmp_path):
+    table = pa.table({name: pa.array([value] * 12) for name, value in ROW.items()})
+    for name in columns:
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, pa.array([ROW[name]] * 12, getattr(pa, kind)()))
+    pq.write_table(table, tmp_path / "a.parquet")
+    dataset = load_triples(tmp_path / "a.parquet", image_dir=tmp_path).remove_columns("image")
+    assert list(dataset) == [ROW] * 12
+    assert all(feature == datasets.Value("string") for feature in dataset.features.values())
 
 
 @pytest.mark.parametrize(

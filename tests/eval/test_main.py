@@ -158,19 +158,30 @@ def test_refuses_in_one_sentence(arguments, message, small_data, tiny_clip, caps
     assert re.search(message, f"{stopped.value} {capsys.readouterr().err}")
 
 
-def test_no_model_is_measured_before_all_are_open(small_data, tiny_clip, tmp_path, monkeypatch):
+def one_sentence(command, capsys, status=2):
+    """The last line of standard error of a command that ends with this exit status."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(list(map(str, command)))
+    code = stopped.value.code  # a text: printed by Python, with status 1
+    assert isinstance(code, str) or code == status
+    last = code if isinstance(code, str) else capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("eval: ")
+    assert last.isprintable()
+    return last
+
+
+def test_no_model_is_measured_before_all_are_open(small_data, tiny_clip, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suite, "evaluate", lambda *args, **kwargs: pytest.fail("the work began"))
     command = ["--models", str(tiny_clip), str(tmp_path / "absent"), "--tasks", "sts", "--data", str(small_data)]
-    with pytest.raises(SystemExit, match="absent"):
-        cli.main(command)
+    assert "absent cannot be opened as a model" in one_sentence(command, capsys)
 
 
 @pytest.mark.parametrize("metadata", ["a: [", "- a list"])
-def test_a_card_that_cannot_be_updated_is_found_before_the_work(metadata, tiny_clip, tmp_path, monkeypatch):
+def test_a_card_that_cannot_be_updated_is_found_before_the_work(metadata, tiny_clip, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "load", lambda args: pytest.fail("the work began"))
     (tmp_path / "README.md").write_text(f"---\n{metadata}\n---\n\n# Mine\n")
-    with pytest.raises(SystemExit, match=r"README\.md: its metadata cannot be read"):
-        cli.main(["--models", str(tiny_clip), "--card", str(tmp_path / "README.md")])
+    message = one_sentence(["--models", tiny_clip, "--card", tmp_path / "README.md"], capsys)
+    assert "README.md: its metadata cannot be read" in message
 
 
 @pytest.fixture
@@ -280,20 +291,19 @@ def test_a_missing_package_is_found_before_the_work(
     assert message.endswith(f"needs a package that is not installed: {install}")
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), OSError("a bug")])
-def test_a_bug_gives_a_traceback(error, folder, tiny_clip, tmp_path, monkeypatch):
+def test_a_bug_gives_a_traceback(folder, tiny_clip, tmp_path, monkeypatch):
     def evaluate(*args, **kwargs):
-        raise error
+        raise ValueError("a bug")
 
     monkeypatch.setattr(suite, "evaluate", evaluate)
     command = ["--models", str(tiny_clip), "--data", str(folder), "--tasks", "sts", "--cache_dir", str(tmp_path)]
-    with pytest.raises(type(error), match="a bug"):
+    with pytest.raises(ValueError, match="a bug"):
         cli.main(command)
 
 
-def test_a_device_that_is_not_there(folder, tiny_clip):
-    with pytest.raises(SystemExit, match=r"^eval: --device nonsense: "):
-        cli.main(["--models", str(tiny_clip), "--data", str(folder), "--tasks", "sts", "--device", "nonsense"])
+def test_a_device_that_is_not_there(folder, tiny_clip, capsys):
+    command = ["--models", tiny_clip, "--data", folder, "--tasks", "sts", "--device", "nonsense"]
+    assert one_sentence(command, capsys).startswith("eval: --device nonsense: ")
 
 
 def test_libraries_are_quiet(folder, tiny_clip, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import zlib
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def test_marker_lists_files_and_notices_what_is_gone_or_short(tmp_path):
         "max_steps": 9,
         "seconds": 1.5,
         "run": {"seed": 1},
-        "files": {"state": 4},
+        "files": {"state": {"size": 4, "crc32": zlib.crc32((path / "state").read_bytes())}},
     }
     (path / "state").write_text("12")
     with pytest.raises(InputError, match="state is missing or not whole"):
@@ -70,16 +71,19 @@ def test_rotation_keeps_newest_best_and_what_is_not_its_own(tmp_path):
     assert len(checkpoints.checkpoints_in(tmp_path)) == 5
 
 
-def test_marker_goes_first(tmp_path, monkeypatch):
-    path = make(tmp_path, 1)
+def test_half_removed_checkpoints_are_none_and_go_with_the_next(tmp_path, monkeypatch):
+    first, second = make(tmp_path, 1), make(tmp_path, 2)
 
     def killed(folder):
-        assert not (path / checkpoints.COMPLETE).exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.remove(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.remove(first)
+    assert checkpoints.checkpoints_in(tmp_path) == [second]
+    checkpoints.remove(second)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_model_are_not_loaded(tmp_path):
@@ -98,3 +102,38 @@ def test_weights_of_another_model_are_not_loaded(tmp_path):
 
 def test_marker_is_json(tmp_path):
     assert json.loads((make(tmp_path, 1) / checkpoints.COMPLETE).read_text())["global_step"] == 1
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    path = make(tmp_path, 3)
+    assert checkpoints.check_intact(path)["global_step"] == 3
+    content = (path / "state").read_bytes()
+    (path / "state").write_bytes(bytes(255 - byte for byte in content))
+    with pytest.raises(InputError, match=r"checkpoint-3 is damaged: state is not as it was written\. Use another"):
+        checkpoints.check_intact(path)
+
+
+@pytest.mark.parametrize("name", ["global_step", "max_steps", "seconds", "run", "files"])
+@pytest.mark.parametrize("value", [None, "a text", [1]])
+def test_a_marker_of_another_form_is_one_sentence(name, value, tmp_path):
+    path = make(tmp_path, 3)
+    marker = json.loads((path / checkpoints.COMPLETE).read_text())
+    (path / checkpoints.COMPLETE).write_text(json.dumps({**marker, name: value}))
+    with pytest.raises(InputError, match="not a checkpoint of this version"):
+        checkpoints.read_marker(path)
+
+
+@pytest.mark.parametrize("files", [{"state": 4}, {"state": {}}, {"state": {"size": "4", "crc32": None}}])
+def test_a_marker_whose_files_are_told_otherwise_is_one_sentence(files, tmp_path):
+    path = make(tmp_path, 3)
+    marker = json.loads((path / checkpoints.COMPLETE).read_text())
+    (path / checkpoints.COMPLETE).write_text(json.dumps({**marker, "files": files}))
+    with pytest.raises(InputError, match=r"not a checkpoint of this version|not a complete"):
+        checkpoints.check_intact(path)
+
+
+def test_a_marker_nested_deep_is_one_sentence(tmp_path):
+    path = make(tmp_path, 3)
+    (path / checkpoints.COMPLETE).write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"no readable complete\.json"):
+        checkpoints.read_marker(path)

@@ -153,20 +153,13 @@ def test_a_vector_that_is_not_finite_is_not_kept(value, pictures, tmp_path):
         assert not cache.unchanged_files([str(path) for path in pictures])
 
 
-@pytest.mark.parametrize("blob", [b"", b"123", "text", 7, None, np.float16("nan").tobytes() * 2])
+@pytest.mark.parametrize("blob", [b"", b"123", bytes(4), "text", 7])
 def test_a_damaged_vector_is_one_sentence(blob, tmp_path):
     path = tmp_path / "cache.sqlite"
     with EmbeddingCache(path, np.float16) as cache:
         cache.put(["a", "b"], np.ones((2, 2)), ["a", "b"])
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA ignore_check_constraints = 1")
-        db.execute("PRAGMA writable_schema = 1")
-        if blob is None:
-            db.execute("DROP TABLE vectors")
-            db.execute("CREATE TABLE vectors (digest TEXT PRIMARY KEY, vector BLOB)")
-            db.executemany("INSERT INTO vectors VALUES (?, ?)", [("a", None), ("b", b"1234")])
-        else:
-            db.execute("UPDATE vectors SET vector = ? WHERE digest = 'a'", (blob,))
+        db.execute("UPDATE embeddings SET vector = ? WHERE digest = 'a'", (blob,))
     with EmbeddingCache(path, np.float16) as cache, pytest.raises(InputError, match=r"cache\.sqlite is damaged"):
         cache.get(["b", "a"])
 

@@ -6,7 +6,14 @@ import pickle
 
 import pytest
 
-from modeling_paraclip.errors import CheckpointError, InputError, NotFiniteLoss, PrintableFormatter, printable
+from modeling_paraclip.errors import (
+    CheckpointError,
+    InputError,
+    NotFiniteLoss,
+    PrintableFormatter,
+    one_line,
+    printable,
+)
 
 HOSTILE = "a\x1b]0;b\x07\r\x00\x7f\x9b\u202e\u2066\ud800 c"
 SHOWN = r"a\x1b]0;b\x07\r\x00\x7f\x9b\u202e\u2066\ud800 c"
@@ -40,3 +47,7 @@ def test_a_checkpoint_error_is_an_oserror():
 def test_log_lines_are_printable():
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s: done", (HOSTILE,), None)
     assert PrintableFormatter("%(message)s").format(record) == f"{SHOWN}: done"
+
+
+def test_one_line_has_no_breaks():
+    assert one_line("a\n\tb\u2028c\x1b") == r"a\n\tb\u2028c\x1b"

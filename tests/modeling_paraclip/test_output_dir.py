@@ -3,12 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
 import pytest
 
 from modeling_paraclip import InputError
 from modeling_paraclip.output_dir import check_output_dir, check_space, claimed
+from modeling_paraclip.publish import staged
 
 
 def test_a_checkpoint_of_another_program_is_not_removed(tmp_path):
@@ -61,10 +62,10 @@ def test_a_folder_that_cannot_be_is_one_sentence(name, tmp_path):
 def test_a_full_or_read_only_disk_is_found_before_the_work(tmp_path, monkeypatch):
     for number in (errno.ENOSPC, errno.EROFS, errno.EACCES):
 
-        def refuse(self, data, number=number):
+        def refuse(dir, number=number):
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(Path, "write_bytes", refuse)
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
         with pytest.raises(InputError, match=f"cannot be written to: {os.strerror(number)}"), claimed(tmp_path):
             pass
 
@@ -73,3 +74,46 @@ def test_room_is_checked(tmp_path):
     check_space(tmp_path, 1)
     with pytest.raises(InputError, match=r"has room for [\d,]+ MiB, but .* take [\d,]+ MiB"):
         check_space(tmp_path, 2**60)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "trainer_state.json", "results.json", "README.md", "model.safetensors"]
+)
+def test_one_file_of_that_name_is_no_run(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=r"no run of train\.py"):
+        check_output_dir(tmp_path, overwrite=True)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def publish_two_files(folder):
+    with staged(folder) as aside:
+        for name in ("tokenizer.json", "config.json"):
+            (aside / name).write_text("{}")
+
+
+def test_a_publication_that_was_killed_can_be_given_again(tmp_path, monkeypatch):
+    moved = []
+
+    def killed(source, target):
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(target)
+        source.rename(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        patched.setattr("shutil.rmtree", lambda *args, **kwargs: None)  # SIGKILL runs no `finally`
+        with pytest.raises(KeyboardInterrupt):
+            publish_two_files(tmp_path)
+    assert len(moved) == 1 and moved[0].exists()
+    check_output_dir(tmp_path)
+
+
+def test_no_link_in_the_folder_is_followed(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for name in (".paraclip.lock", ".writable", ".publishing"):
+        (tmp_path / name).symlink_to(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match="cannot be written to"), claimed(tmp_path):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"

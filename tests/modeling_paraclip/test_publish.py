@@ -1,10 +1,13 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import AutoPeftModel, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
@@ -19,7 +22,8 @@ from modeling_paraclip import (
     publish_model,
 )
 from modeling_paraclip.output_dir import earlier_files, remove_earlier_files
-from modeling_paraclip.publish import published_files, staged
+from modeling_paraclip.publish import check_base, hub_said, published_files, staged
+from tests.hub_double import HubDouble
 
 
 def randomise(model):
@@ -268,3 +272,51 @@ def test_models_of_two_bases_are_not_interpolated(tiny_clip):
     other.visual_projection.weight.data += 1
     with pytest.raises(ValueError, match="not of one base"):
         interpolate(base, other, 0.5)
+
+
+UPLOAD = """
+import sys
+from modeling_paraclip import CheckpointError
+from modeling_paraclip.publish import upload
+
+try:
+    upload(sys.argv[1], "tester/model")
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_failed_upload_leaves_no_empty_repository_and_removes_none_of_others(tiny_clip, tmp_path):
+    with HubDouble() as hub:
+        hub.refuse = "/commit/"
+        for before in ({}, {"tester/model": {"README.md": b"mine"}}):
+            hub.repos = dict(before)
+            command = [sys.executable, "-c", UPLOAD, str(tiny_clip)]
+            done = subprocess.run(command, env=hub.environment(tmp_path), capture_output=True, text=True, check=True)
+            assert "the upload failed" in done.stdout and "hf_secret" not in done.stdout + done.stderr
+            assert hub.repos == before
+
+
+def test_a_token_is_never_repeated():
+    assert hub_said(ValueError("bad token hf_secret!"), "hf_secret") == "bad token ...!"
+    assert hub_said(KeyError(), None) == "KeyError"
+
+
+def test_a_base_whose_image_tower_is_broken_is_found_before_the_work(tiny_clip, tmp_path):
+    """A training on image_embeds never opens it."""
+    assert check_base(tiny_clip) == "main"
+    base = shutil.copytree(tiny_clip, tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["visual_projection.weight"][0, 0] = float("nan")
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"base do not fit .*visual_projection\.weight hold numbers that are not"):
+        check_base(base)
+
+
+def test_a_hostile_name_of_the_base_is_inert_in_the_adapters_card(tiny_clip, tmp_path):
+    name = "evil\n---\nlicense: mit {{ 7*191 }} \x1b]0; \u202e"
+    base = shutil.copytree(tiny_clip, tmp_path / name)
+    publish_model(add_lora(load_clip(base), r=4), base, tmp_path / "out")
+    card = ModelCard.load(tmp_path / "out" / "adapter" / "README.md")
+    assert card.data.license is None and card.data.library_name == "peft"
+    assert "\x1b" not in card.content and "\u202e" not in card.content

@@ -52,6 +52,14 @@ def _ci95(values: np.ndarray) -> list[float]:
     return np.percentile(means, (2.5, 97.5)).tolist()
 
 
+def _depths(k) -> list[int]:
+    """`k` as whole numbers of 1 or more; ValueError if it is anything else."""
+    is_list = isinstance(k, (list, tuple, np.ndarray)) and len(k) > 0
+    if not is_list or not all(isinstance(depth, (int, np.integer)) and depth >= 1 for depth in k):
+        raise ValueError(f"jaccard_similarity: k has to be a list of whole numbers of 1 or more, is {k!r}")
+    return [int(depth) for depth in k]
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class JaccardSimilarity(evaluate.Metric):
     """The module that `evaluate.load` gives."""
@@ -66,7 +74,18 @@ class JaccardSimilarity(evaluate.Metric):
             features=datasets.Features({"predictions": ids, "references": ids}),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Keep a batch, as `compute` does with its own. ValueError if one is no list."""
+        for given in (predictions, references):
+            if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
+                raise ValueError("jaccard_similarity: predictions and references have to be lists")
+        try:
+            super().add_batch(predictions=predictions, references=references, **kwargs)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"jaccard_similarity: a value is of a wrong type: {error}") from error
+
     def _compute(self, predictions, references, k=(10,), ci95=False):
+        k = _depths(k)
         a, b = (self._ranked(rankings, max(k)) for rankings in (predictions, references))
         result: dict[str, float | list[float]] = {}
         for depth in k:
@@ -82,6 +101,8 @@ class JaccardSimilarity(evaluate.Metric):
             rankings = [np.argsort(-row, kind="stable")[:k] if np.isfinite(row).all() else None for row in scores]
             if any(row is None for row in rankings):
                 raise ValueError("jaccard_similarity: scores are not all numbers")
+        if any(ids is None or None in list(ids) for ids in rankings):
+            raise ValueError("jaccard_similarity: a ranking, or an id in it, is missing")
         shortest = min(map(len, rankings), default=0)
         ranked = np.array([list(ids[:shortest]) for ids in rankings]).reshape(len(rankings), shortest)
         for row, ids in enumerate(ranked):

@@ -36,6 +36,8 @@ _CITATION = """
 
 def is_right(scores: list[float], right: int) -> bool:
     """Whether choice `right` scores above every other. Raises ValueError on NaN, one choice or a wrong index."""
+    if scores is None or right is None or None in list(scores):
+        raise ValueError(f"multiple_choice_accuracy: the right choice or scores are missing: {right} of {scores}")
     if len(scores) < 2 or not 0 <= right < len(scores):
         raise ValueError(f"multiple_choice_accuracy: choice {right} of {len(scores)} scores; at least 2 are needed")
     if not np.isfinite(scores).all():
@@ -64,11 +66,25 @@ class MultipleChoiceAccuracy(evaluate.Metric):
             ),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Keep a batch, as `compute` does with its own. ValueError if one is no list."""
+        for given in (predictions, references):
+            if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
+                raise ValueError("multiple_choice_accuracy: predictions and references have to be lists")
+        try:
+            super().add_batch(predictions=predictions, references=references, **kwargs)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"multiple_choice_accuracy: a value is of a wrong type: {error}") from error
+
     def _compute(self, predictions, references, groups=None, exclude_groups=(), ci95=False):
         right = np.array([is_right(scores, i) for scores, i in zip(predictions, references)], dtype=float)
         if groups is not None:
-            if len(groups) != len(right):
-                raise ValueError(f"multiple_choice_accuracy: {len(groups)} groups for {len(right)} items")
+            if not isinstance(groups, (list, tuple, np.ndarray)) or len(groups) != len(right):
+                raise ValueError(f"multiple_choice_accuracy: groups have to be a list of {len(right)}, one per item")
+            if not all(isinstance(group, str) for group in groups) or not isinstance(
+                exclude_groups, (list, tuple, set)
+            ):
+                raise ValueError("multiple_choice_accuracy: groups have to be texts, exclude_groups a list of them")
             kept = [group not in exclude_groups for group in groups]
             right, groups = right[kept], [group for group, keep in zip(groups, kept) if keep]
         if not len(right):

@@ -45,6 +45,8 @@ def best_ranks(rankings: list[list], right: list[list]) -> np.ndarray:
         raise ValueError(f"retrieval_recall: {len(rankings)} rankings for {len(right)} lists of right answers")
     ranks = np.full(len(rankings), np.inf)
     for i, (ranking, answers) in enumerate(zip(rankings, right)):
+        if ranking is None or answers is None:
+            raise ValueError(f"retrieval_recall: the ranking or the right answers of query {i} are missing")
         place = {item: rank for rank, item in enumerate(ranking, start=1)}
         if len(place) < len(ranking):
             raise ValueError(f"retrieval_recall: the ranking {i} has an id twice")
@@ -61,6 +63,14 @@ def _ci95(values: np.ndarray) -> list[float]:
     return np.percentile(means, (2.5, 97.5)).tolist()
 
 
+def _depths(k) -> list[int]:
+    """`k` as whole numbers of 1 or more; ValueError if it is anything else."""
+    is_list = isinstance(k, (list, tuple, np.ndarray)) and len(k) > 0
+    if not is_list or not all(isinstance(depth, (int, np.integer)) and depth >= 1 for depth in k):
+        raise ValueError(f"retrieval_recall: k has to be a list of whole numbers of 1 or more, is {k!r}")
+    return [int(depth) for depth in k]
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RetrievalRecall(evaluate.Metric):
     """The module that `evaluate.load` gives."""
@@ -74,9 +84,18 @@ class RetrievalRecall(evaluate.Metric):
             features=datasets.Features({"predictions": ids, "references": ids}),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Keep a batch, as `compute` does with its own. ValueError if one is no list."""
+        for given in (predictions, references):
+            if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
+                raise ValueError("retrieval_recall: predictions and references have to be lists")
+        try:
+            super().add_batch(predictions=predictions, references=references, **kwargs)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"retrieval_recall: a value is of a wrong type: {error}") from error
+
     def _compute(self, predictions, references, k=(1, 5, 10), ci95=False):
-        if min(k) < 1:
-            raise ValueError(f"retrieval_recall: k is {min(k)}, but has to be 1 or more")
+        k = _depths(k)
         ranks = best_ranks(predictions, references)
         result: dict[str, float | list[float]] = {}
         for depth in k:

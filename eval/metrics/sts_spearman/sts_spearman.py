@@ -65,6 +65,16 @@ class StsSpearman(evaluate.Metric):
             ),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Keep a batch, as `compute` does with its own. ValueError if one is no list."""
+        for given in (predictions, references):
+            if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
+                raise ValueError("sts_spearman: predictions and references have to be lists")
+        try:
+            super().add_batch(predictions=predictions, references=references, **kwargs)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"sts_spearman: a value is of a wrong type: {error}") from error
+
     def _compute(self, predictions, references, ci95=False):
         predictions, references = checked(predictions, references)
         result = {

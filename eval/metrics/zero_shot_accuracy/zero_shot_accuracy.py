@@ -75,9 +75,21 @@ class ZeroShotAccuracy(evaluate.Metric):
             ),
         )
 
+    def add_batch(self, *, predictions=None, references=None, **kwargs):
+        """Keep a batch, as `compute` does with its own. ValueError if one is no list."""
+        for given in (predictions, references):
+            if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
+                raise ValueError("zero_shot_accuracy: predictions and references have to be lists")
+        try:
+            super().add_batch(predictions=predictions, references=references, **kwargs)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"zero_shot_accuracy: a value is of a wrong type: {error}") from error
+
     def _compute(self, predictions, references, ci95=False):
         labels = np.array(references)
         scores = np.array(list(predictions))
+        if labels.dtype == object or scores.dtype == object:
+            raise ValueError("zero_shot_accuracy: a label or a score is missing")
         ranks = ranks_of(scores, labels)
         result: dict[str, float | list[float]] = {}
         for k in (1, 5) if scores.shape[1] > 5 else (1,):

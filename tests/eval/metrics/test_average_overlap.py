@@ -66,7 +66,7 @@ def test_interval_on_request_holds_the_value(tmp_path):
     ("predictions", "references", "options", "message"),
     [
         ([["a", "a"]], [["a", "b"]], {"k": [2]}, "ranking 0 has an id twice"),
-        ([["a", "b"]], [["a", "b"]], {"k": [0]}, "k has to be 1 or more"),
+        ([["a", "b"]], [["a", "b"]], {"k": [0]}, "whole numbers of 1 or more"),
     ],
 )
 def test_refuses(predictions, references, options, message, tmp_path):

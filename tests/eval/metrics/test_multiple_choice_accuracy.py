@@ -10,7 +10,7 @@ def test_multiple_choice_as_an_evaluate_module(tmp_path):
     assert metric.compute(predictions=scores, references=right) == {"multiple_choice_accuracy": 0.5}
     result = metric.compute(predictions=scores, references=right, groups=["a", "b", "b", "b"])
     assert result["multiple_choice_accuracy_macro"] == pytest.approx((1 + 1 / 3) / 2)
-    with pytest.raises(ValueError, match="1 groups for 4 items"):
+    with pytest.raises(ValueError, match="a list of 4, one per item"):
         metric.compute(predictions=scores, references=right, groups=["a"])
 
 

@@ -31,7 +31,7 @@ def test_interval_on_request_holds_the_value(tmp_path):
     ("predictions", "references", "options", "message"),
     [
         ([["a", "a"]], [["a"]], {}, "ranking 0 has an id twice"),
-        ([["a", "b"]], [["a"]], {"k": [0]}, "k is 0"),
+        ([["a", "b"]], [["a"]], {"k": [0]}, "whole numbers of 1 or more"),
     ],
 )
 def test_refuses(predictions, references, options, message, tmp_path):
