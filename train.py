@@ -26,7 +26,7 @@ from pathlib import Path
 
 from datasets import Dataset
 from PIL import Image
-from transformers import CLIPModel, HfArgumentParser, TrainingArguments, set_seed
+from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments, set_seed
 
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
@@ -38,7 +38,6 @@ from modeling_paraclip import (
     InputError,
     NotFiniteLoss,
     ParaCLIPCollator,
-    ParaCLIPModel,
     ParaCLIPTrainingArguments,
     add_base_caption_embeds,
     add_image_embeds,
@@ -47,7 +46,7 @@ from modeling_paraclip import (
     publish_model,
     tokenize,
 )
-from modeling_paraclip.architectures import token_limit
+from modeling_paraclip.architectures import Chunking, token_limit
 from modeling_paraclip.compatibility import check_compatible
 from modeling_paraclip.distributed import main_process_first
 from modeling_paraclip.errors import printable
@@ -219,7 +218,7 @@ def check_output(args: ParaCLIPTrainingArguments) -> None:
         args.hub_model_id = full_repo_id(args.hub_model_id or Path(args.output_dir).resolve().name, args.hub_token)
 
 
-def space_needed(base: ParaCLIPModel, model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> int:
+def space_needed(base: PreTrainedModel, model_args: ModelArguments, args: ParaCLIPTrainingArguments) -> int:
     """Bytes that the published model and the checkpoints will take.
 
     A checkpoint holds what trains and Adam's two moments, and a new one is whole before an old one goes.
@@ -232,7 +231,9 @@ def space_needed(base: ParaCLIPModel, model_args: ModelArguments, args: ParaCLIP
     return model + 3 * trained * ((args.save_total_limit or 1) + 1)
 
 
-def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments):
+def embed(
+    dataset: Dataset, base: PreTrainedModel, processor, data_args: DataArguments, args: ParaCLIPTrainingArguments
+) -> Dataset:
     """Add what the loss needs of the frozen base: vectors of the pictures and, for distillation, of the captions."""
     dataset = add_image_embeds(
         dataset,
@@ -249,7 +250,7 @@ def embed(dataset: Dataset, base: ParaCLIPModel, processor, data_args: DataArgum
     return dataset
 
 
-def load_base(model_args: ModelArguments, vision: bool = False) -> ParaCLIPModel:
+def load_base(model_args: ModelArguments, vision: bool = False) -> PreTrainedModel:
     """The model to fine-tune, with its vision tower where pictures have to be embedded."""
     return load_clip(model_args.base, vision=vision, revision=model_args.model_revision)
 
@@ -279,7 +280,7 @@ def fit(
         args=args,
         train_dataset=tokenize(prepared.train, tokenizer, limit),
         eval_dataset=tokenize(validation, tokenizer, limit) if validation is not None else None,
-        data_collator=ParaCLIPCollator(args.encode_chunk_tokens),
+        data_collator=ParaCLIPCollator(args.encode_chunk_tokens, Chunking(clip, tokenizer.pad_token_id)),
         compute_metrics=retrieval_metrics(validation) if validation is not None else None,
         run={
             "base": model_args.base,
@@ -305,7 +306,7 @@ def content_hash(dataset: Dataset) -> str:
 
 
 # ---------------------------------------------------------------------------------------- publish, measure, card, push
-def publish(trainer: EvaluatingTrainer, model: CLIPModel, model_args: ModelArguments) -> None:
+def publish(trainer: EvaluatingTrainer, model: PreTrainedModel, model_args: ModelArguments) -> None:
     """Write the plain CLIPModel, which opens with `from_pretrained`."""
     publish_model(model, model_args.base, trainer.args.output_dir, revision=model_args.model_revision)
 

@@ -38,6 +38,7 @@ EPILOG = f"""tasks, and what they read from the folder DIR of --data or, without
 {DATA}
   The top of eval/tasks/NAME.py and docs/evaluation.md say what each task measures and the columns of its files.
 """
+MANY = 10**9
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -204,8 +205,8 @@ def _refuse_empty_or_repeated(value: str, names: list[str]) -> None:
 
 def _at_least(minimum: int) -> Callable[[str], int]:
     def number(value: str) -> int:
-        if not value.isdecimal() or int(value) < minimum:
-            raise argparse.ArgumentTypeError(f"{value}: a whole number of {minimum} or more is needed.")
+        if not value.isdecimal() or not minimum <= int(value[:20]) <= MANY:
+            raise argparse.ArgumentTypeError(f"{value}: a whole number from {minimum} to {MANY:,} is needed.")
         return int(value)
 
     return number

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy import stats
-from transformers import CLIPModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from modeling_paraclip import TEXT_COLUMNS, InputError, encode_texts
 
@@ -149,7 +149,7 @@ def gallery_of(eval_sets: dict[str, Dataset]) -> tuple[list[str], np.ndarray]:
     return list(embeds), gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
 
 
-def embed_triples(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> np.ndarray:
+def embed_triples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> np.ndarray:
     """(n, 3, dim) normalised embeddings of the three texts of each row. Each distinct text is encoded once."""
     texts = [text for column in TEXT_COLUMNS for text in dataset[column]]
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
@@ -158,7 +158,7 @@ def embed_triples(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, dataset:
 
 
 def evaluate_model(
-    name: str, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, eval_sets: dict[str, Dataset]
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eval_sets: dict[str, Dataset]
 ) -> list[Measurement]:
     """Paraphrased and image-text retrieval on each of `eval_sets` (triples with `image_embeds`).
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
-from transformers import CLIPModel, EvalPrediction, ProcessorMixin
+from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin
 
 from modeling_paraclip import InputError, ParaCLIPTrainer, ParaCLIPTrainingArguments
 from modeling_paraclip.distributed import main_process_first
@@ -38,14 +38,14 @@ class Evaluation:
     tasks_data: str | None
     cache_dir: str
 
-    def measure(self, name: str, model: CLIPModel) -> list[suite.Measurement]:
+    def measure(self, name: str, model: PreTrainedModel) -> list[suite.Measurement]:
         """All figures of one model."""
         measured = []
         if self.sets:
             measured += suite.evaluate_model(name, model, self.processor.tokenizer, self.sets)
         return measured + self.run_tasks(name, model)
 
-    def run_tasks(self, name: str, model: CLIPModel) -> list[suite.Measurement]:
+    def run_tasks(self, name: str, model: PreTrainedModel) -> list[suite.Measurement]:
         """The figures of the tasks alone."""
         if not self.tasks:
             return []

@@ -1,39 +1,60 @@
 """What differs between dual encoders: where their towers are, and how a batch of texts is encoded.
 
 Everything else asks here. The names of `TEXT_TOWER` and `IMAGE_TOWER` are attributes of the model and, with a dot,
-beginnings of its weights' names.
+beginnings of its weights' names; a model has those that exist in it.
+
+| `model_type`               | text tower               | how texts are encoded                                     |
+|----------------------------|--------------------------|-----------------------------------------------------------|
+| `clip`                     | CLIP's, causal           | packed, see `packing`; read at the end-of-text token      |
+| `vision-text-dual-encoder` | CLIP's                   | packed                                                    |
+| `vision-text-dual-encoder` | any other, e.g. RoBERTa  | by length, with a mask: at most 5% of a chunk is padding  |
+| `siglip`                   | SigLIP's                 | padded to 64 tokens, without a mask, as it was trained    |
+
+SigLIP 2 of fixed resolution is of the type `siglip`, too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import CLIPModel, PreTrainedModel, PreTrainedTokenizerBase, VisionTextDualEncoderModel
+from transformers import (
+    CLIPModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    SiglipModel,
+    VisionTextDualEncoderModel,
+)
 
 from .errors import InputError
-from .packing import encode_packed, pack, to_device
+from .packing import Chunk, encode_packed, pack, to_device
 
 logger = logging.getLogger(__name__)
-DUAL_ENCODERS = {"clip": CLIPModel, "vision-text-dual-encoder": VisionTextDualEncoderModel}  # by config.model_type
+DUAL_ENCODERS = {  # by config.model_type
+    "clip": CLIPModel,
+    "vision-text-dual-encoder": VisionTextDualEncoderModel,
+    "siglip": SiglipModel,
+}
 TEXT_TOWER = ("text_model", "text_projection")
 IMAGE_TOWER = ("vision_model", "visual_projection")
 CHUNK_TOKENS = 8192  # texts are encoded in chunks of about this many tokens
+MAX_PADDING = 0.05  # of the tokens of a chunk
+Ids = Sequence[tuple[int, ...]]
 
 
 def text_tower(model: PreTrainedModel) -> list[nn.Module]:
     """The modules that embed a text."""
-    return [getattr(model, name) for name in TEXT_TOWER]
+    return [getattr(model, name) for name in TEXT_TOWER if hasattr(model, name)]
 
 
 def image_tower(model: PreTrainedModel) -> list[nn.Module]:
     """The modules that embed a picture."""
-    return [getattr(model, name) for name in IMAGE_TOWER]
+    return [getattr(model, name) for name in IMAGE_TOWER if hasattr(model, name)]
 
 
 def is_text_weight(name: str) -> bool:
@@ -41,10 +62,19 @@ def is_text_weight(name: str) -> bool:
     return name.startswith(tuple(f"{module}." for module in TEXT_TOWER))
 
 
+def embedding_dim(model: PreTrainedModel) -> int:
+    """The length of a vector: of a picture, and of a text."""
+    config = model.config
+    return config.vision_config.hidden_size if config.model_type == "siglip" else config.projection_dim
+
+
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """How many tokens a text may have: the smaller of what the tokenizer and the positions of the model allow."""
     config = getattr(model.config, "text_config", model.config)
-    return min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):  # whose positions begin after the padding's
+        positions -= config.pad_token_id + 1
+    return min(tokenizer.model_max_length, positions)
 
 
 def token_ids(
@@ -60,6 +90,70 @@ def token_ids(
     ids = [text[: text.index(end) + 1] if end in text else text for text in ids]
     truncated = [len(text) > limit for text in ids]
     return [text[: limit - 1] + text[-1:] if cut else text for text, cut in zip(ids, truncated)], truncated
+
+
+class Chunking:
+    """How distinct texts of one model become chunks, and how a chunk is encoded. Worker processes can be given it.
+
+    Args:
+        model: a dual encoder, or a sentence encoder, whose last states are then averaged.
+        pad_token_id: what texts are padded with.
+
+    Raises:
+        InputError: from a call, where the tokenizer does not belong to the model.
+    """
+
+    def __init__(self, model: PreTrainedModel, pad_token_id: int | None):
+        config = getattr(model.config, "text_config", model.config)
+        self._pad_token_id = pad_token_id or 0
+        is_dual = isinstance(model, tuple(DUAL_ENCODERS.values()))
+        self.is_packed = is_dual and config.model_type == "clip_text_model"
+        self._end = config.eos_token_id if self.is_packed else None
+        # SigLIP was trained without a mask: padding is part of what it reads
+        self._length = config.max_position_embeddings if config.model_type == "siglip_text_model" else None
+
+    def __call__(self, ids: Ids, max_tokens: int) -> tuple[list[dict], np.ndarray, float]:
+        """Distinct texts, in ascending order, as chunks of at most `max_tokens` (a longer text is one of its own).
+
+        Returns:
+            The chunks: `packing.Chunk`, or `input_ids` and where there is a mask `attention_mask`, (texts, length);
+            (texts,) int64: where in them, counted through, each text is; the share of their tokens that are filling.
+        """
+        if self.is_packed:
+            self._check_ends(ids)
+            return pack(list(ids), max_tokens)  # type: ignore[return-value]
+        lengths = [self._length or len(text) for text in ids]
+        groups = chunks_by_tokens(lengths, max_tokens)
+        chunks = [self._padded([ids[i] for i in group]) for group in groups]
+        real, all_tokens = sum(lengths), sum(chunk["input_ids"].numel() for chunk in chunks)
+        return chunks, np.argsort(np.concatenate(groups)), (all_tokens - real) / all_tokens
+
+    def _check_ends(self, ids: Ids) -> None:
+        """CLIP reads the first end-of-text token or, in old configurations (`eos_token_id` 2), the highest id."""
+        if any(text[-1] != (max(text) if self._end == 2 else self._end) for text in ids):
+            raise InputError(
+                "the tokenizer does not end a text with the token at which this CLIP reads the embedding "
+                f"(eos_token_id {self._end}): the two do not belong together."
+            )
+
+    def _padded(self, ids: Ids) -> dict[str, Tensor]:
+        longest = self._length or max(map(len, ids))
+        input_ids = torch.tensor([[*text, *[self._pad_token_id] * (longest - len(text))] for text in ids])
+        if self._length:
+            return {"input_ids": input_ids}
+        lengths = torch.tensor([len(text) for text in ids])
+        return {"input_ids": input_ids, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
+
+
+def encode_chunk(model: PreTrainedModel, chunk: Chunk | dict[str, Tensor], **packed) -> Tensor:
+    """(texts, dim) of a chunk of `Chunking`, not normalised. `packed` goes to `encode_packed`."""
+    if "end_nodes" in chunk:
+        return encode_packed(model, chunk, **packed)  # type: ignore[arg-type]
+    if isinstance(model, (CLIPModel, VisionTextDualEncoderModel, SiglipModel)):
+        return model.get_text_features(**chunk).pooler_output
+    mask = chunk["attention_mask"]  # type: ignore[typeddict-item]
+    states = model(**chunk).last_hidden_state
+    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def encode_texts(
@@ -87,13 +181,14 @@ def encode_texts(
             "%d of %d texts were truncated to %d tokens, e.g. %r", sum(truncated), len(texts), limit, first[:60]
         )
     distinct = sorted(set(ids))
-    pieces, where = _pieces(model, distinct, max_tokens, tokenizer.pad_token_id or 0)
+    chunks, where, _ = Chunking(model, tokenizer.pad_token_id)(distinct, max_tokens)
     training = model.training
     model.eval()
     embeds = []
     label = f"{name}: texts" if name else "Encoding texts"
     with torch.inference_mode(), tqdm(total=len(distinct), desc=label, leave=False) as progress:
-        for piece in pieces:
+        for chunk in chunks:
+            piece = encode_chunk(model, to_device(chunk, model.device))
             embeds.append(F.normalize(piece.float(), dim=-1).cpu())
             progress.update(len(piece))
     model.train(training)
@@ -101,54 +196,18 @@ def encode_texts(
     return torch.cat(embeds)[[row[text] for text in ids]]
 
 
-def _pieces(
-    model: PreTrainedModel, ids: list[tuple[int, ...]], max_tokens: int, pad_token_id: int
-) -> tuple[Iterator[Tensor], np.ndarray]:
-    """Embeddings, chunk by chunk, and (n,) which of them, counted through, belongs to each text."""
-    if is_packable(model, ids):
-        chunks, where, _ = pack(ids, max_tokens)
-        return (encode_packed(model, to_device(chunk, model.device)) for chunk in chunks), where
-    groups = chunks_by_tokens([len(text) for text in ids], max_tokens)
-    where = np.argsort(np.concatenate(groups))
-    return (_encode_padded(model, [ids[i] for i in group], pad_token_id) for group in groups), where
-
-
-def is_packable(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> bool:
-    """Whether `packing` computes what `model` does: a text tower of CLIP, which reads each text's last token.
-
-    CLIP reads the first end-of-text token or, in old configurations (`eos_token_id` 2), the highest id.
-    """
-    if not isinstance(model, (CLIPModel, VisionTextDualEncoderModel)):
-        return False
-    config = model.config.text_config
-    if config.model_type != "clip_text_model":
-        return False
-    if any(text[-1] != max(text) if config.eos_token_id == 2 else text[-1] != config.eos_token_id for text in ids):
-        raise InputError(
-            "the tokenizer does not end a text with the token at which this CLIP reads the embedding "
-            f"(eos_token_id {config.eos_token_id}): the two do not belong together."
-        )
-    return True
-
-
-def _encode_padded(model: PreTrainedModel, ids: list[tuple[int, ...]], pad_token_id: int) -> Tensor:
-    """(n, dim) of any other model: texts padded on the right to the longest."""
-    longest = max(map(len, ids))
-    input_ids = torch.tensor([[*text, *[pad_token_id] * (longest - len(text))] for text in ids], device=model.device)
-    mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in ids], device=model.device)
-    if isinstance(model, (CLIPModel, VisionTextDualEncoderModel)):
-        return model.get_text_features(input_ids=input_ids, attention_mask=mask).pooler_output
-    states = model(input_ids=input_ids, attention_mask=mask).last_hidden_state
-    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-
-
 def chunks_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Indices of all texts, shortest first, in chunks whose padded size (texts times the longest) is at most
-    `max_tokens`. A text that is longer than that is a chunk of its own."""
+    `max_tokens`, and of which at most `MAX_PADDING` is padding. A text that is longer than that is a chunk of its own.
+    """
     chunks: list[list[int]] = []
+    real = 0
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chunks and (len(chunks[-1]) + 1) * lengths[i] <= max_tokens:
+        padded = (len(chunks[-1]) + 1) * lengths[i] if chunks else 0
+        if chunks and padded <= max_tokens and real + lengths[i] >= (1 - MAX_PADDING) * padded:
             chunks[-1].append(i)
+            real += lengths[i]
         else:
             chunks.append([i])
+            real = lengths[i]
     return chunks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -61,25 +62,30 @@ def _key(image_id: str) -> int:
 
 @dataclass
 class ParaCLIPCollator:
-    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once, packed with `packing.pack`.
+    """Tokenised rows -> a batch for `ParaCLIPModel`, each distinct text once.
 
     | key            | what                                                                                |
     |----------------|-------------------------------------------------------------------------------------|
     | `image_embeds` | (batch, dim) float32; so is every other column whose name ends in `_embeds`         |
-    | `chunks`       | list of `packing.Chunk`                                                             |
+    | `chunks`       | list of chunks as `chunking` makes them                                             |
     | `text_index`   | (batch, 3) int64: where in the chunks, counted through, x, x' and x'' are           |
     | `row_keys`     | (batch, 4) int64: hashes of picture and texts; rows that share one are no negatives |
     | `image_ids`    | list of str, to name rows in errors                                                 |
-    | `padding`      | float: the share of the chunks' nodes that are only filling                         |
+    | `padding`      | float: the share of the chunks' tokens that are only filling                        |
+
+    Args:
+        chunk_tokens: how many tokens a chunk has at most.
+        chunking: texts -> chunks, see `architectures.Chunking`. Default: those of CLIP.
     """
 
     chunk_tokens: int = CHUNK_TOKENS
+    chunking: Callable[..., tuple] = pack
 
     def __call__(self, rows: list[dict]) -> dict:
         """Collate rows of `tokenize`."""
         texts = [[tuple(ids) for ids in row["input_ids"]] for row in rows]
         distinct = sorted({text for views in texts for text in views})
-        chunks, where, padding = pack(distinct, self.chunk_tokens)
+        chunks, where, padding = self.chunking(distinct, self.chunk_tokens)
         number = dict(zip(distinct, where.tolist()))
         pictures = np.array([_key(row["image_id"]) for row in rows])
         keys = np.array([[hash(text) for text in views] for views in texts])  # of integers: the same in all processes

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import BaseImageProcessor, CLIPModel, PreTrainedTokenizerBase
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from .architectures import encode_texts
+from .architectures import embedding_dim, encode_texts
 from .embedding_cache import DEFAULT_CACHE_DIR, EmbeddingCache, embed_pictures, embed_texts, image_key, text_key
 from .errors import InputError
 from .pictures import PixelValues, read_file
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def add_image_embeds(
     dataset: datasets.Dataset,
-    model: CLIPModel,
+    model: PreTrainedModel,
     image_processor: BaseImageProcessor,
     *,
     cache_dir: str | Path = DEFAULT_CACHE_DIR,
@@ -37,7 +37,7 @@ def add_image_embeds(
     runner: str = "local",
     allow_remote_images: bool = False,
 ) -> datasets.Dataset:
-    """Add the column `image_embeds`, float16[projection_dim], L2-normalised, from the column `image`, which it drops.
+    """Add the column `image_embeds`, float16[dim], L2-normalised, from the column `image`, which it drops.
 
     A data set that already has `image_embeds` is returned as it is, without `image`.
 
@@ -52,7 +52,7 @@ def add_image_embeds(
             Or the embeddings that are there cannot be used.
     """
     if "image_embeds" in dataset.column_names:
-        _check_embeds(dataset, model.config.projection_dim)
+        _check_embeds(dataset, embedding_dim(model))
         return dataset.remove_columns([name for name in dataset.column_names if name == "image"])
 
     def embed(pixel_values: Tensor) -> Tensor:
@@ -156,12 +156,12 @@ def _paths(encoded: datasets.Dataset) -> Iterator[tuple[str | None, bool]]:
 
 def add_base_caption_embeds(
     dataset: datasets.Dataset,
-    base: CLIPModel,
+    base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
     cache_dir: str | Path = DEFAULT_CACHE_DIR,
 ) -> datasets.Dataset:
-    """Add the column `base_caption_embeds`, float16[projection_dim], which the distillation term needs.
+    """Add the column `base_caption_embeds`, float16[dim], which the distillation term needs.
 
     The vectors are kept in the cache, so that only one process per machine has to compute them.
     """

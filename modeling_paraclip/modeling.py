@@ -1,4 +1,4 @@
-"""CLIP with three text views in one forward. A `ParaCLIPModel` is a `CLIPModel`: same weights, same names."""
+"""Dual encoders with three text views in one forward. A `ParaCLIPModel` is a `CLIPModel`: same weights, same names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPModel, PreTrainedConfig, PreTrainedModel, SiglipModel, VisionTextDualEncoderModel
 
-from .architectures import IMAGE_TOWER, TEXT_TOWER, text_tower
+from .architectures import IMAGE_TOWER, encode_chunk, text_tower
 from .errors import InputError
 from .losses import ParaCLIPLoss
 from .packing import Chunk, QuickGELU, after_attention, before_attention, encode_packed
@@ -18,12 +18,15 @@ from .weights import open_config, open_model
 
 BASE_MODEL_DIR = Path(__file__).parent / "base"  # the embedded base CLIP; see scripts/train_base_clip.py
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x'': the text views, in this order
-# A bare ["q_proj", ...] would reach the vision tower too, whose layers have the same names.
-LORA_TARGETS = r"text_model\.encoder\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2))"
+# A bare ["q_proj", ...] would reach the vision tower too, whose layers have the same names. Second line: BERT and kin.
+LORA_TARGETS = (
+    r"text_model\.(.*\.)?layers?\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2)"
+    r"|attention\.self\.(query|key|value)|attention\.output\.dense|intermediate\.dense|output\.dense)"
+)
 
 
-class ParaCLIPModel(CLIPModel):
-    """`CLIPModel` whose forward computes the loss of the paper. `load_clip` opens one and freezes its image side.
+class Paraphrased(PreTrainedModel):
+    """What a dual encoder needs in front of its class to have the loss of the paper as its forward.
 
     Set `loss` (a `ParaCLIPLoss` with the paper's weights by default) to change the loss. With `vision=False` there is
     no vision tower: training on image embeddings does not need it.
@@ -31,29 +34,30 @@ class ParaCLIPModel(CLIPModel):
 
     accepts_loss_kwargs = False  # the Trainer's: forward takes no `num_items_in_batch`
 
-    def __init__(self, config: CLIPConfig, vision: bool = True):
+    def __init__(self, config: PreTrainedConfig, vision: bool = True):
         super().__init__(config)
         # FSDP shards and gathers the model as a whole: encoding calls parts of layers, which have no own hooks
         self._no_split_modules: list[str] = []
         self.loss = ParaCLIPLoss()
         self._before: Callable[..., tuple[Tensor, ...]] = before_attention
         self._after: Callable[..., Tensor] = after_attention
-        if config.text_config.hidden_act == "quick_gelu":
+        if config.text_config.model_type == "clip_text_model" and config.text_config.hidden_act == "quick_gelu":
             for layer in self.text_model.encoder.layers:
                 layer.mlp.activation_fn = QuickGELU()
         if not vision:
             for name in IMAGE_TOWER:
-                delattr(self, name)
+                if hasattr(self, name):
+                    delattr(self, name)
             self._keys_to_ignore_on_load_unexpected = {rf"^{name}\." for name in IMAGE_TOWER}
 
     def get_input_embeddings(self) -> None:  # type: ignore[override]  # accelerate's FSDP is to find none, see above
         """None, so that accelerate does not shard the token embeddings separately (see `_no_split_modules`)."""
 
     def encode_text(self, input_ids: Tensor) -> Tensor:
-        """(n, length) right-padded token ids -> (n, dim) embeddings, not normalised.
+        """(n, length) right-padded token ids of CLIP or SigLIP -> (n, dim) embeddings, not normalised.
 
-        Takes no attention mask and needs none: attention is causal and the embedding is read at the end-of-text
-        token, which padding on the right never reaches.
+        Takes no attention mask. CLIP needs none: attention is causal and the embedding is read at the end-of-text
+        token, which padding on the right never reaches. SigLIP was trained without one.
         """
         return self.get_text_features(input_ids=input_ids).pooler_output
 
@@ -81,7 +85,9 @@ class ParaCLIPModel(CLIPModel):
         """
 
         def encode(chunk: Chunk) -> Tensor:
-            return encode_packed(self, chunk, self._before, self._after)
+            if "end_nodes" in chunk:
+                return encode_packed(self, chunk, self._before, self._after)
+            return encode_chunk(self, chunk)
 
         device = self.device.type
         weights = [p for p in self.parameters() if p.requires_grad] if recompute else []
@@ -110,7 +116,7 @@ class ParaCLIPModel(CLIPModel):
 
         Args:
             input_ids: (batch, 3, length) token ids of x, x', x'', right-padded to the longest text of the batch; or
-            chunks: the distinct texts, packed, see `packing.pack`; with
+            chunks: the distinct texts, see `architectures.Chunking`; with
             text_index: (batch, 3) integers: which text of the chunks, counted through, is x, x', x''.
             image_embeds: (batch, dim), the output of the frozen tower; or
             pixel_values: (batch, 3, height, width), which go through that tower here.
@@ -140,6 +146,25 @@ class ParaCLIPModel(CLIPModel):
             image_embeds=image_embeds, **views, logit_scale=self.logit_scale, group_ids=group_ids, **more_embeds
         )
         return {**outputs, "text_embeds": text_embeds}
+
+
+class ParaCLIPModel(Paraphrased, CLIPModel):
+    """CLIP."""
+
+
+class ParaDualEncoderModel(Paraphrased, VisionTextDualEncoderModel):
+    """Any text tower with any image tower."""
+
+
+class ParaSiglipModel(Paraphrased, SiglipModel):
+    """SigLIP, and SigLIP 2 of fixed resolution. Its `logit_bias` is one for all pairs and cancels in a softmax."""
+
+
+TRAINED_AS = {  # by config.model_type
+    "clip": ParaCLIPModel,
+    "vision-text-dual-encoder": ParaDualEncoderModel,
+    "siglip": ParaSiglipModel,
+}
 
 
 class _Recomputed(torch.autograd.Function):
@@ -174,39 +199,43 @@ class _Recomputed(torch.autograd.Function):
         return None, None, *torch.autograd.grad(embeds, ctx.weights, grad, allow_unused=True)
 
 
-def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwargs) -> ParaCLIPModel:
-    """Open a CLIP model from a folder or the Hub for training: float32, safetensors only, no remote code.
+def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwargs) -> Paraphrased:
+    """Open a CLIP or another dual encoder from a folder or the Hub: float32, safetensors only, no remote code.
 
-    Trained: `text_model`, `text_projection`. Frozen: `vision_model`, `visual_projection`, `logit_scale` (a buffer).
+    Trained: the text tower, `text_model` and `text_projection`. Frozen: the image tower; `logit_scale` (a buffer).
 
     With `vision=False` the vision tower is neither built nor read.
 
     Raises:
-        InputError: it cannot be found, is not a CLIP model, or its weights are not whole, see `weights.open_model`.
+        InputError: it cannot be found, is of another type, or its weights are not whole, see `weights.open_model`.
     """
     config = open_config(model_name_or_path, **hub_kwargs)
-    if config.model_type != "clip":
+    if config.model_type not in TRAINED_AS:
         raise InputError(
-            f"{model_name_or_path} is a model of type {config.model_type!r}; ParaCLIP trains models of type 'clip'."
+            f"{model_name_or_path} is a model of type {config.model_type!r}; ParaCLIP trains models of type "
+            f"{', '.join(TRAINED_AS)}."
         )
-    model = open_model(ParaCLIPModel, model_name_or_path, hub_kwargs=hub_kwargs, vision=vision)
+    model = open_model(TRAINED_AS[config.model_type], model_name_or_path, hub_kwargs=hub_kwargs, vision=vision)
     # not in __init__: from_pretrained makes new parameters, all of which require a gradient
     model.requires_grad_(False)
     for module in text_tower(model):
         module.requires_grad_(True)
-    logit_scale = model.logit_scale.detach()
-    del model.logit_scale
-    model.register_buffer("logit_scale", logit_scale)  # FSDP shards parameters, and a scalar has no rows
+    for name in {"logit_scale", "logit_bias"} & dict(model.named_parameters(recurse=False)).keys():
+        scalar = getattr(model, name).detach()
+        delattr(model, name)
+        model.register_buffer(name, scalar)  # FSDP shards parameters, and a scalar has no rows
     return model.float()
 
 
-def add_lora(model: ParaCLIPModel, r: int = 16, alpha: int = 32, dropout: float = 0.0) -> PeftModel:
-    """Low-rank adapters (Hu et al. 2022) on the text tower's attention and MLP; `text_projection` trains in full."""
+def add_lora(model: Paraphrased, r: int = 16, alpha: int = 32, dropout: float = 0.0) -> PeftModel:
+    """Low-rank adapters (Hu et al. 2022) on the text tower's attention and MLP; what projects its output (for SigLIP
+    its `head`) trains in full.
+    """
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=LORA_TARGETS,
-        modules_to_save=[TEXT_TOWER[-1]],
+        modules_to_save=["text_projection" if hasattr(model, "text_projection") else "text_model.head"],
     )
     return get_peft_model(model, config)  # type: ignore[return-value]  # PeftMixedModel only with mixed=True

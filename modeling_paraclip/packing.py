@@ -66,10 +66,9 @@ def pack(texts: list[tuple[int, ...]], chunk_tokens: int) -> tuple[list[Chunk], 
     return chunks, where, float(filling / sum(len(chunk["input_ids"]) for chunk in chunks))
 
 
-def to_device(chunk: Chunk, device: torch.device) -> Chunk:
+def to_device(chunk: Any, device: torch.device) -> Any:
     """The chunk with its tensors on `device`."""
-    moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in chunk.items()}
-    return cast(Chunk, moved)
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in chunk.items()}
 
 
 def _tree(ids: np.ndarray, lengths: np.ndarray, shared: np.ndarray) -> tuple[Chunk, np.ndarray]:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from . import checkpoints
+from . import checkpoints, readers
 from .architectures import DUAL_ENCODERS, is_text_weight
 from .errors import CheckpointError, InputError, printable
 from .modeling import add_lora, load_clip
@@ -62,7 +62,8 @@ def published_files(folder: str | Path, *, pictures: bool = False) -> list[str]:
         pictures: whether the sheet of rankings, which shows the user's pictures, is one of them.
     """
     folder = Path(folder)
-    names = ["config.json", WEIGHTS, INDEX, *COPIED, *ADAPTER, CARD, RESULTS, *([SHEET] if pictures else [])]
+    names = ["config.json", WEIGHTS, INDEX, *COPIED, *readers.FILES, *ADAPTER, CARD, RESULTS]
+    names = list(dict.fromkeys([*names, *([SHEET] if pictures else [])]))
     if (folder / INDEX).is_file():
         names += shards(folder / INDEX)
     return [name for name in names if (folder / name).is_file()]
@@ -161,6 +162,7 @@ def write_model(text: dict[str, Tensor], base_name_or_path: str | Path, folder: 
     if config is None:
         raise InputError(f"{base_name_or_path} has no config.json.")
     (folder / "config.json").write_bytes(_public_config(config))
+    readers.write_reader_files(folder)
 
 
 def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
@@ -299,6 +301,6 @@ def interpolate(base: PreTrainedModel, tuned: PreTrainedModel, alpha: float) -> 
     text = text_weights(base)
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[n], theirs[n]) for n in ours.keys() - text.keys()):
         raise InputError(
-            f"{base.name_or_path} and {tuned.name_or_path} are not of one base: what does not train differs between them."
+            f"{base.name_or_path} and {tuned.name_or_path} are not of one base: their other weights differ."
         )
     return {name: torch.lerp(weight.double(), theirs[name].double(), alpha) for name, weight in text.items()}

@@ -24,7 +24,7 @@ from . import checkpoints
 from .architectures import is_text_weight
 from .collator import group_rows
 from .errors import CheckpointError, InputError, NotFiniteLoss
-from .modeling import ParaCLIPModel
+from .modeling import Paraphrased
 from .training_args import ParaCLIPTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,8 @@ class ParaCLIPTrainer(Trainer):
         self._saving_in: str | None = None
         self.add_callback(_StopOnSignal(self))
         if self.args.torch_compile:
+            if self.clip.config.text_config.model_type != "clip_text_model":
+                raise InputError("--torch_compile is for text towers of CLIP only.")
             self.clip.compile_layers(backend=self.args.torch_compile_backend, mode=self.args.torch_compile_mode)
             # the Trainer would compile the whole model, again for the lengths of every batch
             self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
@@ -128,7 +130,7 @@ class ParaCLIPTrainer(Trainer):
         return time.monotonic() - self._start
 
     @property
-    def clip(self) -> ParaCLIPModel:
+    def clip(self) -> Paraphrased:
         """The model without what PEFT and accelerate wrap around it."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if isinstance(model, PeftModel) else model
@@ -173,7 +175,7 @@ class ParaCLIPTrainer(Trainer):
         self._check_finite()
         return output
 
-    def whole_model(self) -> ParaCLIPModel | PeftModel:
+    def whole_model(self) -> Paraphrased | PeftModel:
         """The trained model, unwrapped.
 
         FSDP has left each process a share of every weight. They are put together, for which all processes have to call
@@ -195,7 +197,7 @@ class ParaCLIPTrainer(Trainer):
         n = len(row_keys)
         group_ids = torch.from_numpy(group_rows(self.accelerator.gather(row_keys).cpu().numpy())).to(row_keys.device)
         inputs["group_ids"] = group_ids[n * self.accelerator.process_index :][:n]
-        tokens = sum(len(chunk["input_ids"]) for chunk in inputs["chunks"])
+        tokens = sum(chunk["input_ids"].numel() for chunk in inputs["chunks"])
         outputs = model(**inputs, recompute=model.training and tokens > 2 * self.args.encode_chunk_tokens)
         if model.training:
             if not torch.isfinite(outputs["loss"]):
@@ -230,7 +232,7 @@ class ParaCLIPTrainer(Trainer):
         return f"The inputs are finite, so the weights have diverged. Lower --learning_rate and start again{advice}."
 
     def _check_finite(self) -> None:
-        """Make sure that the weights as they are now give a finite loss on the last batch."""
+        """Make sure that the weights are finite, those that the last batch does not use as well, and its loss too."""
         if not self._last_batch:
             return
         self.model_wrapped.eval()
@@ -239,8 +241,13 @@ class ParaCLIPTrainer(Trainer):
         if self.is_fsdp_enabled:  # which expects a backward, and keeps the whole weights until then
             self.model_wrapped.reshard()
         self.model_wrapped.train()
-        if not torch.isfinite(self.accelerator.gather(loss.detach().reshape(1))).all():
-            raise NotFiniteLoss(f"the loss is {loss.item():g} after step {self.state.global_step}. {self._diverged()}")
+        trained = [p for p in self.model_wrapped.parameters() if p.requires_grad]
+        finite = torch.stack([torch.isfinite(p.detach()).all() for p in trained]).all() & torch.isfinite(loss)
+        if not self.accelerator.gather(finite.reshape(1)).all():
+            raise NotFiniteLoss(
+                f"the loss is {loss.item():g} after step {self.state.global_step}, or a weight is not finite. "
+                f"{self._diverged()}"
+            )
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         """Nothing is measured, and no checkpoint kept, of weights that have diverged."""
@@ -251,7 +258,7 @@ class ParaCLIPTrainer(Trainer):
     def floating_point_ops(self, inputs) -> int:
         """Six per weight and token, as usual; the embedding table does no arithmetic."""
         layers = [p for name, p in self.clip.named_parameters() if is_text_weight(name) and ".encoder." in name]
-        return 6 * sum(p.numel() for p in layers) * sum(len(chunk["input_ids"]) for chunk in inputs["chunks"])
+        return 6 * sum(p.numel() for p in layers) * sum(chunk["input_ids"].numel() for chunk in inputs["chunks"])
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """Log, adding the means of the terms over the steps since the last line and over the processes."""

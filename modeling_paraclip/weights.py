@@ -34,8 +34,8 @@ def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
     """
     try:
         found = cached_file(str(name_or_path), file, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{file} of {name_or_path} cannot be read: {error}") from error
+    except Exception as error:  # errors of the Hub's client and of its HTTP library; a NUL in the name
+        raise InputError(f"{file} of {name_or_path} cannot be read: {_said(error)}") from error
     return Path(found) if found else None
 
 

@@ -8,7 +8,19 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
-from transformers import AutoProcessor, CLIPConfig, CLIPModel
+from transformers import (
+    AutoProcessor,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    SiglipConfig,
+    SiglipModel,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+    VisionTextDualEncoderProcessor,
+)
 
 from dataset_builder import scenes
 from modeling_paraclip import BASE_MODEL_DIR
@@ -51,4 +63,43 @@ def tiny_clip(tmp_path_factory):
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_siglip(tmp_path_factory):
+    """A random SigLIP, with the embedded base's tokenizer and image processor."""
+    folder = tmp_path_factory.mktemp("tiny_siglip")
+    processor = AutoProcessor.from_pretrained(BASE_MODEL_DIR)
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
+    special = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = {**tower, **special, "vocab_size": len(processor.tokenizer), "max_position_embeddings": 16}
+    vision = {**tower, "image_size": scenes.IMAGE_SIZE, "patch_size": 32}
+    torch.manual_seed(0)
+    model = SiglipModel(SiglipConfig(text_config={**text, "projection_size": 16}, vision_config=vision))
+    model.logit_scale.data.fill_(2.0)  # at random it is whatever was in memory
+    model.logit_bias.data.fill_(-2.0)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dual(tiny_clip, tmp_path_factory):
+    """A random dual encoder of a CLIP's image tower and a BERT."""
+    folder = tmp_path_factory.mktemp("tiny_dual")
+    words = sorted({word for row in scenes.generate("train", 40) for word in row["caption"].lower().split()})
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"), model_max_length=64)
+    clip = CLIPModel.from_pretrained(tiny_clip)
+    torch.manual_seed(0)
+    bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+                                vocab_size=len(tokenizer), max_position_embeddings=64,
+                                hidden_dropout_prob=0, attention_probs_dropout_prob=0))  # fmt: skip
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(
+        clip.config.vision_config, bert.config, projection_dim=8
+    )
+    VisionTextDualEncoderModel(config, vision_model=clip.vision_model, text_model=bert).save_pretrained(folder)
+    image_processor = AutoProcessor.from_pretrained(tiny_clip).image_processor
+    VisionTextDualEncoderProcessor(image_processor, tokenizer).save_pretrained(folder)
     return folder

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoProcessor, CLIPModel, pipeline
+from transformers import AutoModel, AutoProcessor, CLIPModel, pipeline
 
 import train
 from modeling_paraclip import encode_texts, last_checkpoint, load_clip
@@ -510,3 +510,23 @@ def test_a_disk_without_room_is_found_before_the_work(tiny_clip, pairs, tmp_path
     with pytest.raises(SystemExit, match="has room for 0 MiB, but the model and its checkpoints take"):
         run(tiny_clip, pairs, tmp_path / "out")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("lora", [(), ("--use_lora", "--lora_r", "4")], ids=["full", "lora"])
+@pytest.mark.parametrize("name", ["tiny_siglip", "tiny_dual"])
+def test_any_dual_encoder_is_trained_and_its_image_side_stays(name, lora, pairs, tmp_path, request):
+    """In chunks and recomputed, from data to figures: the losses are those of one chunk."""
+    base = request.getfixturevalue(name)
+    losses = []
+    for i, chunk_tokens in enumerate(("8192", "64")):
+        out = tmp_path / str(i)
+        run(base, pairs, out, "--encode_chunk_tokens", chunk_tokens, "--logging_steps", "1", *lora)
+        log = json.loads((out / "trainer_state.json").read_text())["log_history"]
+        losses.append([entry["loss"] for entry in log if "loss" in entry])
+        before, after = (load_file(folder / "model.safetensors") for folder in (base, out))
+        assert before.keys() == after.keys()
+        changed = {n.split(".")[0] for n in before if before[n].numpy().tobytes() != after[n].numpy().tobytes()}
+        assert changed == {"text_model"} | ({"text_projection"} & {n.split(".")[0] for n in before})
+        AutoModel.from_pretrained(out), AutoProcessor.from_pretrained(out)
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[0][-1] < losses[0][0]

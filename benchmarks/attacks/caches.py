@@ -47,7 +47,7 @@ def _replaced(make: Callable[[Path], object]) -> Spoil:
 def _vectors(value: bytes) -> Spoil:
     def spoil(file: Path) -> None:
         with closing(sqlite3.connect(file)) as db, db:
-            db.execute("UPDATE vectors SET vector = ?", (value,))
+            db.execute("UPDATE embeddings SET vector = ?", (value,))
 
     return spoil
 
@@ -55,7 +55,7 @@ def _vectors(value: bytes) -> Spoil:
 def _one_vector(value: bytes) -> Spoil:
     def spoil(file: Path) -> None:
         with closing(sqlite3.connect(file)) as db, db:
-            db.execute("UPDATE vectors SET vector = ? WHERE rowid = 3", (value,))
+            db.execute("UPDATE embeddings SET vector = ? WHERE rowid = 3", (value,))
 
     return spoil
 
@@ -81,11 +81,11 @@ DAMAGE: dict[str, Spoil] = {
 }
 CACHE: dict[str, Spoil] = {
     **DAMAGE,
-    "no tables": _sql("DROP TABLE vectors", "DROP TABLE files"),
-    "other columns": _sql("DROP TABLE vectors", "CREATE TABLE vectors (a, b)"),
+    "no tables": _sql("DROP TABLE embeddings", "DROP TABLE files"),
+    "other columns": _sql("DROP TABLE embeddings", "CREATE TABLE embeddings (a, b)"),
     "other columns of files": _sql("DROP TABLE files", "CREATE TABLE files (a, b)"),
-    "a view": _sql("ALTER TABLE vectors RENAME TO v", "CREATE VIEW vectors AS SELECT * FROM v"),
-    "a trigger": _sql("CREATE TRIGGER t AFTER INSERT ON vectors BEGIN DELETE FROM vectors; END"),
+    "a view": _sql("ALTER TABLE embeddings RENAME TO v", "CREATE VIEW embeddings AS SELECT * FROM v"),
+    "a trigger": _sql("CREATE TRIGGER t AFTER INSERT ON embeddings BEGIN DELETE FROM embeddings; END"),
     "NaN in all vectors": _vectors(HALF_NAN * 8),
     "infinite vectors": _vectors(HALF_INF * 8),
     "zero vectors": _vectors(bytes(16)),
@@ -95,14 +95,14 @@ CACHE: dict[str, Spoil] = {
     "odd vectors": _vectors(bytes(15)),
     "empty vectors": _vectors(b""),
     "one empty vector": _one_vector(b""),
-    "vectors of text": _sql("UPDATE vectors SET vector = 'abcdefgh12345678'"),
-    "one vector of text": _sql("UPDATE vectors SET vector = 'abcdefgh12345678' WHERE rowid = 3"),
-    "vectors of numbers": _sql("UPDATE vectors SET vector = 7"),
+    "vectors of text": _sql("UPDATE embeddings SET vector = 'abcdefgh12345678'"),
+    "one vector of text": _sql("UPDATE embeddings SET vector = 'abcdefgh12345678' WHERE rowid = 3"),
+    "vectors of numbers": _sql("UPDATE embeddings SET vector = 7"),
     "long vectors": _vectors(b"\x00\x3c" * 80),
     "vectors of another scale": _vectors(b"\x00\x70" * 8),
-    "digests of numbers": _sql("UPDATE vectors SET digest = rowid"),
-    "digests of blobs": _sql("UPDATE vectors SET digest = CAST(digest AS BLOB)"),
-    "digest of invalid UTF-8": _sql("UPDATE vectors SET digest = CAST(x'ff' AS TEXT) WHERE rowid = 1"),
+    "digests of numbers": _sql("UPDATE embeddings SET digest = rowid"),
+    "digests of blobs": _sql("UPDATE embeddings SET digest = CAST(digest AS BLOB)"),
+    "digest of invalid UTF-8": _sql("UPDATE embeddings SET digest = CAST(x'ff' AS TEXT) WHERE rowid = 1"),
     "files to other digests": _sql("UPDATE files SET digest = 'x'"),
     "files with texts as sizes": _sql("UPDATE files SET size = 'x'"),
     "a path of invalid UTF-8": _sql("UPDATE files SET path = CAST(x'ff' AS TEXT) WHERE rowid = 1"),

@@ -182,7 +182,7 @@ def cases(args) -> Iterator[Case]:
                 ("number caption", json.dumps({**TEXTS, "caption": 7}).encode(), 2),
                 ("hostile caption", hostile, 3),
                 ("list id", json.dumps({**TEXTS, "image_id": [1]}).encode(), 2),
-                ("hostile id", json.dumps({**TEXTS, "image_id": HOSTILE}).encode(), 3),
+                ("hostile id", json.dumps({**TEXTS, "image_id": HOSTILE}).encode(), 2),
                 ("surrogate", b'{"caption": "\\ud800 x", "paraphrase_1": "a b", "paraphrase_2": "c d"}', 2),
                 ("digits", b'{"image_id": ' + b"9" * 5000 + b"}", 2),
                 ("an image of its own", json.dumps({**TEXTS, "image": "/etc/passwd"}).encode(), 3),

@@ -278,7 +278,7 @@ def cases(args) -> Iterator[Case]:
             ),
         )
         yield Case("texts", f"{name} as pictures' names", _named_pictures(usable), card)
-        yield Case("texts", f"{name} as a bad picture's name", _bad_picture(usable), refused("picture"))
+        yield Case("texts", f"{name} as a bad picture's name", _bad_picture(usable), refused())
         yield Case(
             "texts",
             f"{name} as a measured model's name",

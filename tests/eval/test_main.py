@@ -236,7 +236,7 @@ def refusal(tiny_clip, monkeypatch, capsys):
         (["--interpolate", "0.5,"], "a comma has nothing"),
         (["--interpolate", "0.5,0.50"], "0.5 is named twice"),
         (["--interpolate", "0.5"], "takes two --models, a base and a tuned one; here are 1"),
-        (["--max_tokens", "0"], "0: a whole number of 1 or more"),
+        (["--max_tokens", "0"], "0: a whole number from 1 to"),
         (["--num_workers", "-1"], "-1: a whole number of 0 or more"),
         (["--data", "absent"], "--data absent: no such folder"),
     ],

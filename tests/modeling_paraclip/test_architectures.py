@@ -2,16 +2,27 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import (
+    AutoProcessor,
     BertConfig,
     BertModel,
     BertTokenizer,
     CLIPModel,
+    RobertaConfig,
+    RobertaModel,
+    SiglipModel,
     VisionTextDualEncoderConfig,
     VisionTextDualEncoderModel,
 )
 
 from modeling_paraclip import InputError, encode_texts
-from modeling_paraclip.architectures import chunks_by_tokens, is_packable, is_text_weight, token_ids, token_limit
+from modeling_paraclip.architectures import (
+    MAX_PADDING,
+    Chunking,
+    chunks_by_tokens,
+    is_text_weight,
+    token_ids,
+    token_limit,
+)
 
 TEXTS = ["a red circle", "two small blue stars left of a big green square on grass", "moon", "a red circle", "a red"]
 
@@ -61,7 +72,7 @@ def dual_encoder(tiny_clip, text_model):
 
 def test_a_clip_text_tower_in_a_dual_encoder_is_packed(tiny_clip, tokenizer):
     model = dual_encoder(tiny_clip, CLIPModel.from_pretrained(tiny_clip).text_model)
-    assert is_packable(model, token_ids(tokenizer, TEXTS, 77)[0])
+    assert Chunking(model, tokenizer.pad_token_id).is_packed
     found = encode_texts(model, tokenizer, TEXTS, max_tokens=8)
     torch.testing.assert_close(found, one_by_one(model, tokenizer, TEXTS), rtol=1e-4, atol=1e-5)
 
@@ -119,6 +130,32 @@ def test_truncated_texts_keep_their_end_and_are_counted(tiny_clip, tokenizer, ca
 
 def test_chunks_have_a_token_budget():
     assert chunks_by_tokens([5, 2, 9, 2, 3], 8) == [[1, 3], [4], [0], [2]]
+
+
+def test_little_of_a_chunk_is_padding():
+    lengths = [3 + (i * i) % 37 for i in range(500)]
+    chunks = chunks_by_tokens(lengths, 1000)
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(500))
+    for chunk in chunks:
+        padded = len(chunk) * max(lengths[i] for i in chunk)
+        assert padded <= 1000 and sum(lengths[i] for i in chunk) >= (1 - MAX_PADDING) * padded
+
+
+@pytest.mark.parametrize("max_tokens", [1, 8192])
+def test_siglip_is_padded_as_it_was_trained(max_tokens, tiny_siglip):
+    model, tokenizer = SiglipModel.from_pretrained(tiny_siglip), AutoProcessor.from_pretrained(tiny_siglip).tokenizer
+    ids = tokenizer(TEXTS, padding="max_length", max_length=16, truncation=True, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = F.normalize(model.get_text_features(ids).pooler_output, dim=-1)
+    torch.testing.assert_close(encode_texts(model, tokenizer, TEXTS, max_tokens=max_tokens), expected)
+
+
+def test_roberta_counts_positions_after_the_padding(tiny_clip, bert):
+    config = RobertaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=11,
+                           max_position_embeddings=12, pad_token_id=1)  # fmt: skip
+    model, tokenizer = dual_encoder(tiny_clip, RobertaModel(config).eval()), bert[1]
+    assert token_limit(model, tokenizer) == 10
+    encode_texts(model, tokenizer, ["red " * 100])
 
 
 def test_towers_are_told_apart_by_name(tiny_clip):

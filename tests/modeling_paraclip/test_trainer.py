@@ -286,3 +286,9 @@ def test_checking_changes_nothing(tiny_clip, tmp_path, tokenizer):
         weights.append({name: p for name, p in trainer.model.named_parameters() if p.requires_grad})
     for name, weight in weights[0].items():
         assert torch.equal(weight, weights[1][name]), name
+
+
+def test_weights_that_the_last_batch_does_not_use_are_checked_too(tiny_clip, tmp_path, tokenizer):
+    """Adam without its epsilon divides 0 by 0 where a token was in no text."""
+    with pytest.raises(NotFiniteLoss, match="after step 1"):
+        train(tiny_clip, tmp_path, tokenizer, make_rows(8), max_steps=1, save_strategy="no", adam_epsilon=0.0)
