@@ -244,10 +244,8 @@ class ParaCLIPTrainer(Trainer):
         trained = [p for p in self.model_wrapped.parameters() if p.requires_grad]
         finite = torch.stack([torch.isfinite(p.detach()).all() for p in trained]).all() & torch.isfinite(loss)
         if not self.accelerator.gather(finite.reshape(1)).all():
-            raise NotFiniteLoss(
-                f"the loss is {loss.item():g} after step {self.state.global_step}, or a weight is not finite. "
-                f"{self._diverged()}"
-            )
+            found = "weights are not finite" if torch.isfinite(loss) else f"the loss is {loss.item():g}"
+            raise NotFiniteLoss(f"{found} after step {self.state.global_step}. {self._diverged()}")
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         """Nothing is measured, and no checkpoint kept, of weights that have diverged."""

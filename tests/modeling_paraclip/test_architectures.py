@@ -151,8 +151,8 @@ def test_siglip_is_padded_as_it_was_trained(max_tokens, tiny_siglip):
 
 
 def test_roberta_counts_positions_after_the_padding(tiny_clip, bert):
-    config = RobertaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=11,
-                           max_position_embeddings=12, pad_token_id=1)  # fmt: skip
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = RobertaConfig(**sizes, vocab_size=11, max_position_embeddings=12, pad_token_id=1)
     model, tokenizer = dual_encoder(tiny_clip, RobertaModel(config).eval()), bert[1]
     assert token_limit(model, tokenizer) == 10
     encode_texts(model, tokenizer, ["red " * 100])
