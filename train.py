@@ -18,8 +18,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -61,7 +62,7 @@ from modeling_paraclip.publish import (
 )
 from modeling_paraclip.terminal import set_up_output
 from modeling_paraclip.training_args import DataArguments, ModelArguments, check_args
-from modeling_paraclip.weights import open_processor, weight_files
+from modeling_paraclip.weights import find_file, open_processor, weight_files
 
 logger = logging.getLogger("train")
 
@@ -348,10 +349,12 @@ def card(
     tuned_measured: list[suite.Measurement],
     model_args: ModelArguments,
     data_args: DataArguments,
+    command: str = "",
 ) -> None:
     """Write the model card. It names what came from this machine by file name, never by path."""
     output_dir = Path(trainer.args.output_dir)
     embedded = model_args.model_name_or_path is None
+    data_id = data_args.dataset_name if data_args.dataset_name and not Path(data_args.dataset_name).exists() else None
     is_local = Path(model_args.base).exists()
     repo_id = trainer.args.hub_model_id or output_dir.resolve().name
     base_name = "the embedded base CLIP of ParaCLIP, trained on drawn scenes"
@@ -359,8 +362,13 @@ def card(
     report.write_card(
         output_dir / CARD,
         model_name=repo_id.split("/")[-1],
-        base_model=None if is_local else model_args.base,
-        license="apache-2.0" if embedded else None,
+        metadata={
+            "base_model": None if is_local else model_args.base,
+            "base_model_relation": None if is_local else "finetune",
+            "license": "apache-2.0" if embedded else model_args.license or license_of(model_args),
+            "language": "en" if embedded else None,
+            "datasets": data_id,
+        },
         tuned=tuned_measured,
         comparisons=report.compare(prepared.base_measured, tuned_measured) if tuned_measured else [],
         repo_id=repo_id,
@@ -369,9 +377,33 @@ def card(
         if data_args.source
         else "the embedded `scenes` (drawn pictures)",
         num_train=f"{len(prepared.train):,}",
+        command=command,
         gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
         **report.training_facts(trainer, model_args.lora_r if model_args.use_lora else None),
     )
+
+
+def license_of(model_args: ModelArguments) -> str | None:
+    """The licence that the base's card names. None: there is no card, or it names none."""
+    card = find_file(model_args.base, CARD, revision=model_args.model_revision)
+    try:
+        return getattr(report.read_card(card).data, "license", None) if card else None
+    except InputError as error:
+        logger.warning("the licence of the base is not known: %s", error)
+        return None
+
+
+def shown_command(argv: Sequence[str]) -> str:
+    """The command for the card: of what is on this machine only names, and no token."""
+    shown, is_secret = [], False
+    for argument in argv:
+        name, equals, value = argument.partition("=")
+        if not is_secret and name != "--hub_token":
+            said = value if equals else name
+            is_local = said.startswith("/") or Path(said).exists()
+            shown.append(argument.removesuffix(said) + Path(said).name if is_local else argument)
+        is_secret = argument == "--hub_token"
+    return shlex.join(["python", "train.py", *shown])
 
 
 def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
@@ -391,13 +423,21 @@ def push(trainer: EvaluatingTrainer, data_args: DataArguments) -> str:
     )
 
 
-def run(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
-    """All stages. Returns the exit status: 0, or 128 + the number of the signal that stopped the training."""
+def run(
+    model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments, command: str = ""
+) -> int:
+    """All stages. Returns the exit status: 0, or 128 + the number of the signal that stopped the training.
+
+    Args:
+        command: what the card says the model was made with.
+    """
     with claimed(args.output_dir, sources=(model_args.base,)) if args.process_index == 0 else nullcontext():
-        return _stages(model_args, data_args, args)
+        return _stages(model_args, data_args, args, command)
 
 
-def _stages(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments) -> int:
+def _stages(
+    model_args: ModelArguments, data_args: DataArguments, args: ParaCLIPTrainingArguments, command: str
+) -> int:
     prepared = prepare(model_args, data_args, args)
     trainer = fit(prepared, model_args, data_args, args)
     if trainer.stopped_by:
@@ -408,9 +448,9 @@ def _stages(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         return 0
     publish(trainer, model, model_args)
     try:
-        card(trainer, prepared, [], model_args, data_args)
+        card(trainer, prepared, [], model_args, data_args, command)
         trainer.save_state()
-        card(trainer, prepared, measure(trainer, prepared), model_args, data_args)
+        card(trainer, prepared, measure(trainer, prepared), model_args, data_args, command)
     except OSError as error:
         raise CheckpointError(f"the model is in {args.output_dir}, but not its card and results: {error}") from error
     draw(trainer, prepared, model_args)
@@ -426,7 +466,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_args(argv)
     set_up_output(sys.stdout)
     try:
-        status = run(*arguments)
+        status = run(*arguments, command=shown_command(sys.argv[1:] if argv is None else argv))
     # OSError: whatever the machine does not let us do, e.g. a full disk
     except (InputError, dataset_builder.InputError, NotFiniteLoss, OSError) as error:
         sys.exit(f"train.py: {error}")

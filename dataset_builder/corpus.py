@@ -26,7 +26,7 @@ from .triples import TEXT_COLUMNS, is_in_validation
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("image_id", *TEXT_COLUMNS, "generator", "model")])
 BATCH = 10_000
-HUB_TIMEOUT = 120.0  # seconds to connect, and between two bytes
+UPLOAD_TIMEOUT = 120.0  # seconds to connect, and between two bytes
 CARD_TEMPLATE = Path(__file__).parent / "README.md"
 
 
@@ -197,7 +197,7 @@ def _write_splits(
 
 def _push(folder: str, repo_id: str, card: DatasetCard, config_name: str, message: str, private: bool) -> str:
     """Upload the folder with the card, which keeps the repository's other configs. Returns the address."""
-    get_session().timeout = HUB_TIMEOUT  # the client would wait for ever
+    get_session().timeout = UPLOAD_TIMEOUT  # the client would wait for ever
     api = HfApi()
     with _repository(api, repo_id, private):
         data: Any = card.data

@@ -18,6 +18,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from huggingface_hub import get_session
 
 from .errors import InputError, one_sentence
 
@@ -26,6 +27,7 @@ LONGEST_KEPT = 2**16  # characters of a caption, many more than the filters allo
 ROWS, BATCH = 1000, 2**16  # of Parquet: as Python's values, and as read
 DEEPEST = 60  # JSON in JSON: pyarrow refuses some more, and crashes at some thousands
 csv.field_size_limit(LONGEST_LINE)
+HUB_TIMEOUT = 30.0  # seconds to connect, and between two bytes
 READERS = (".txt", ".jsonl", ".csv", ".parquet")
 Source = tuple[int, str, object]  # idx, image_id, caption (a caption that is no usable string is rejected, not lost)
 
@@ -143,6 +145,7 @@ def open_dataset(name: str, split: str, texts: Iterable[str] = (), streaming: bo
         f"{name}: split {split!r} of this data set cannot be opened",
         "Check the name, the split and the connection; log in with `hf auth login` if it is private.",
     ):
+        get_session().timeout = HUB_TIMEOUT  # the client would wait for ever
         if os.path.isdir(name):
             for path in sorted(Path(name).rglob("*.json*")):
                 if path.suffix in (".json", ".jsonl") and path.is_file():

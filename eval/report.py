@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import json
 import os
+import platform
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ from typing import Any
 
 import datasets
 import numpy as np
+import peft
+import torch
+import transformers
 import yaml
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from PIL import Image, ImageDraw, ImageFont
 
+import modeling_paraclip
 from modeling_paraclip import CheckpointError, InputError, ParaCLIPTrainer
+from modeling_paraclip.architectures import embedding_dim
 from modeling_paraclip.errors import one_line, printable
 from modeling_paraclip.pictures import open_picture, read_file
 
@@ -29,7 +36,9 @@ from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
 from .tasks.paraphrased_retrieval import overlaps
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
+SHORT = 10  # rows of the table that a card shows first
 MAX_INCHES = 400  # of a side of a plot: images have at most 65,535 pixels
+KINDS = {"clip": "A CLIP model", "vision-text-dual-encoder": "A dual encoder", "siglip": "A SigLIP model"}
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 
 
@@ -176,7 +185,8 @@ def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
             task_type="sentence-similarity" if m.task in TEXT_TASKS else "image-text-retrieval",
             task_name=m.task.replace("_", " "),
             dataset_type=printable(m.dataset.split("/")[0]),
-            dataset_name=printable(m.dataset),
+            dataset_name=printable(m.dataset.split("/")[0]),
+            dataset_config=printable(m.dataset.partition("/")[2]) or None,  # the wording, or the part of a task
             metric_type=printable(m.metric.split("@")[0]),
             metric_name=printable(m.metric),
             metric_value=round(m.value, 4),
@@ -191,7 +201,8 @@ def add_to_card(path: Path, measurements: list[Measurement]) -> None:
     data: Any = card.data
     results = [*(data.eval_results or []), *eval_results(measurements)]
     data.model_name = data.model_name or printable(measurements[0].model)
-    data.eval_results = list({(str(r.dataset_name), str(r.metric_name)): r for r in results}.values())
+    by_key = {(str(r.dataset_name), str(r.dataset_config), str(r.metric_name)): r for r in results}
+    data.eval_results = list(by_key.values())
     write_text(path, str(card))
 
 
@@ -279,8 +290,7 @@ def write_card(
     path: Path,
     *,
     model_name: str,
-    base_model: str | None,
-    license: str | None,
+    metadata: dict[str, Any],
     tuned: list[Measurement],
     comparisons: list[Comparison],
     **facts: Any,
@@ -288,27 +298,35 @@ def write_card(
     """Render `CARD_TEMPLATE` (Jinja) into a model card with its `model-index`. Without results: "Not evaluated".
 
     Args:
-        base_model, license: for the metadata, where the Hub accepts only its own ids. None leaves them out.
+        metadata: further entries of the metadata, e.g. `base_model`; None leaves one out. The Hub accepts only its own
+            ids there.
         facts: see `training_facts`, and what else the template names.
     """
     results = eval_results(tuned)
+    entries: dict[str, Any] = {
+        name: printable(value) if isinstance(value, str) else value for name, value in metadata.items()
+    }
     data = ModelCardData(
         model_name=printable(model_name) if results else None,
         eval_results=results or None,
-        base_model=base_model and printable(base_model),
-        license=license,
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
-        tags=["clip", "paraclip", "paraphrase", "image-text-retrieval"],
+        tags=["clip", "paraclip", "paraphrase", "image-text-retrieval", "sentence-transformers"],
+        **entries,
     )
     shown = {name: _inert(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
     if "repo_id" in facts:  # in Python code, which goes to people's terminals
         shown["repo_id"] = printable(json.dumps(str(facts["repo_id"]), ensure_ascii=False))
+        shown["repo_arg"] = printable(shlex.quote(str(facts["repo_id"])))
+    if facts.get("command"):
+        shown["command"] = one_line(facts["command"])
+    short = [row for row in comparisons if row.is_headline][:SHORT] or comparisons[:SHORT]
     card = ModelCard.from_template(
         data,
         template_path=str(CARD_TEMPLATE),
         model_name=_inert(model_name),
-        results_table=table(comparisons, markdown=True) if comparisons else None,
+        results_table=table(short, markdown=True) if comparisons else None,
+        full_table=table(comparisons, markdown=True) if len(comparisons) > len(short) else None,
         **shown,
     )
     write_text(path, str(card))
@@ -324,9 +342,24 @@ def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, An
         "learning_rate": f"{args.learning_rate:g}",
         "batch_size": f"{trainer.run['batch_size']}{f' x {accumulated}' if accumulated > 1 else ''}",
         "steps": trainer.state.global_step,
+        "scheduler": str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
+        "precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32",
+        "hardware": hardware(args.device, args.world_size),
+        "versions": ", ".join(f"{m.__name__} {m.__version__}" for m in (modeling_paraclip, torch, transformers, peft)),
+        "dim": embedding_dim(trainer.clip),
+        "is_clip": trainer.clip.config.model_type == "clip",
+        "kind": KINDS[trainer.clip.config.model_type],
         "seed": args.seed,
         "seconds": round(trainer.seconds),
     }
+
+
+def hardware(device: torch.device, count: int) -> str:
+    """What a model was trained on, e.g. `2 x NVIDIA H100`, without the name of the machine."""
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {device.type.upper()}"
+    )
+    return f"{count} x {name}" if count > 1 else name
 
 
 def picture_opener(sets: list[Dataset]) -> Callable[[str], Image.Image] | None:

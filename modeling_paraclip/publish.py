@@ -35,7 +35,7 @@ COPIED = (
 )
 ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md")
 CARD, RESULTS, SHEET = "README.md", "results.json", "rankings.png"
-HUB_SECONDS = 120  # to connect, and between two parts of an answer
+UPLOAD_SECONDS = 120  # to connect, and between two parts of an answer
 PUBLISHING = ".publishing"  # the folder in which a model is written before its files are moved into place
 ADAPTER_CARD = """---
 {metadata}
@@ -190,7 +190,7 @@ def full_repo_id(name: str, token: str | None = None) -> str:
 
 def hub_api(token: str | None) -> HfApi:
     """A client of the Hub that gives up on a server that does not answer, which by default it never does."""
-    get_session().timeout = HUB_SECONDS
+    get_session().timeout = UPLOAD_SECONDS
     return HfApi(token=token)
 
 

@@ -10,6 +10,8 @@ import shutil
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -66,6 +68,14 @@ class _StopOnSignal(TrainerCallback):
     def on_train_end(self, args, state, control, **kwargs):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _describing(arguments: str) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{arguments} cannot be used: {error}") from error
 
 
 def keep_freed_memory() -> None:
@@ -138,12 +148,15 @@ class ParaCLIPTrainer(Trainer):
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Create no repository: a failed run must not leave an empty one. `train.py` uploads the finished model."""
 
-    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+    def create_optimizer(self, *args, **kwargs):
         """As the Trainer's. InputError where the arguments do not describe any."""
-        try:
-            super().create_optimizer_and_scheduler(num_training_steps)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # --optim_args, --lr_scheduler_kwargs
-            raise InputError(f"no optimiser and schedule can be made of these arguments: {error}") from error
+        with _describing("--optim and --optim_args"):
+            return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, *args, **kwargs):
+        """As the Trainer's. InputError where the arguments do not describe any."""
+        with _describing("--lr_scheduler_type and --lr_scheduler_kwargs"):
+            return super().create_scheduler(*args, **kwargs)
 
     def get_train_dataloader(self):
         """As the Trainer's, but a last batch of one row is dropped: it has no negatives, so its loss is always 0."""

@@ -19,7 +19,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 
 from .embedding_cache import DEFAULT_CACHE_DIR
-from .errors import InputError
+from .errors import InputError, one_line
 from .losses import TERMS, ParaCLIPLoss
 from .modeling import BASE_MODEL_DIR
 
@@ -77,6 +77,9 @@ class ModelArguments:
         default=None, metadata={"help": "CLIP to fine-tune: a folder or a Hub id. Default: the embedded base."}
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub model."})
+    license: str | None = field(
+        default=None, metadata={"help": "Licence in the card, e.g. mit. Default: what the base's card names."}
+    )
     use_lora: bool = field(
         default=False, metadata={"help": "Train low-rank adapters instead of the whole text tower."}
     )
@@ -321,11 +324,14 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
             raise InputError(f"--{name} {value}: has to be within {low:g} and {high:g}.")
     if args.torch_compile and args.torch_compile_backend not in torch._dynamo.list_backends(None):
         raise InputError(f"--torch_compile_backend {args.torch_compile_backend}: there is no such backend.")
+    modes = ["default", *torch._inductor.list_mode_options()]
+    if args.torch_compile_mode not in (None, *modes):
+        raise InputError(f"--torch_compile_mode {args.torch_compile_mode}: has to be one of {', '.join(modes)}.")
     if args.hub_model_id is not None:
         try:
             validate_repo_id(args.hub_model_id)
         except HFValidationError as error:
-            raise InputError(f"--hub_model_id: {error}") from error
+            raise InputError(f"--hub_model_id: {one_line(error)}") from error
     if data.tasks and args.fsdp:
         raise InputError("--eval_tasks cannot be run on a sharded model: leave out --fsdp, or measure with "
                          "python -m eval when training is done.")  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import get_session
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 from transformers.utils.hub import cached_file
@@ -20,6 +21,7 @@ from transformers.utils.hub import cached_file
 from .errors import InputError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+HUB_SECONDS = 30.0  # to connect to the Hub, and between two bytes
 # Older versions of transformers saved these counting numbers; no model of today has them.
 NOT_WEIGHTS = re.compile(r"(^|\.)position_ids$")
 # What in a configuration says how many modules are built, one after the other
@@ -33,6 +35,7 @@ def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
         InputError: the Hub cannot be read.
     """
     try:
+        get_session().timeout = HUB_SECONDS  # the client would wait for ever
         found = cached_file(str(name_or_path), file, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
     except Exception as error:  # errors of the Hub's client and of its HTTP library; a NUL in the name
         raise InputError(f"{file} of {name_or_path} cannot be read: {_said(error)}") from error

@@ -132,6 +132,10 @@ class _Handler(BaseHTTPRequestHandler):
         sha = self.hub.sha(repo)
         self.send({"commitUrl": f"{self.hub.url}/{repo}/commit/{sha}", "commitOid": sha, "pullRequestUrl": None})
 
+    def commits(self, body, repo):
+        date = "2026-01-01T00:00:00.000Z"
+        self.send([{"id": self.hub.sha(repo), "title": "", "message": "", "date": date, "authors": []}])
+
     def tree(self, body, repo, folder=None):
         if repo not in self.hub.repos:
             return self.missing("RepoNotFound")
@@ -186,6 +190,7 @@ ROUTES = [
     (r"/api/validate-yaml", _Handler.validate),
     (rf"/api/{KIND}/{REPO}/preupload/[^/]+", _Handler.preupload),
     (rf"/api/{KIND}/{REPO}/commit/[^/]+", _Handler.commit),
+    (rf"/api/{KIND}/{REPO}/commits/[^/]+", _Handler.commits),
     (rf"/api/{KIND}/{REPO}/paths-info/[^/]+", _Handler.paths_info),
     (rf"/api/{KIND}/{REPO}/tree/[^/]+(/(?P<folder>.*))?", _Handler.tree),
     (rf"/api/{KIND}/{REPO}(/revision/(?P<rev>[^/]+))?", _Handler.info),

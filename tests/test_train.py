@@ -1,5 +1,6 @@
 """`train.py` as people run it, on a tiny model: what it leaves, what it refuses, that it resumes and pushes."""
 
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor, CLIPModel, pipeline
 
 import train
-from modeling_paraclip import encode_texts, last_checkpoint, load_clip
+from modeling_paraclip import encode_texts, last_checkpoint, load_clip, readers
 from modeling_paraclip.output_dir import claimed
 from tests.hub_double import HubDouble
 from tests.train_command import FAST, run, start_and_signal, train_command
@@ -67,6 +68,69 @@ def test_card_and_results_agree(trained):
     assert f"{100 * figure['value']:.1f}" in card.text
     assert "not evaluated" not in card.text.lower()
     assert (trained / "rankings.png").stat().st_size > 1000
+
+
+def test_the_card_has_this_structure(trained):
+    card = ModelCard.load(trained / "README.md")
+    prose = re.sub("```.*?```", "", card.text, flags=re.S)
+    assert re.findall("^#+ .*", prose, flags=re.M) == [
+        f"# {trained.name}", "## Use", "## Evaluation", "## Training", "## Limits", "## Citation",
+    ]  # fmt: skip
+    data = card.data.to_dict()
+    assert {"model-index", "tags", "library_name", "pipeline_tag"} <= data.keys()
+    assert not {"base_model", "base_model_relation", "datasets"} & data.keys()  # these were local
+    (entry,) = data["model-index"]
+    wordings = {result["dataset"].get("config") for result in entry["results"]}
+    assert {"caption", "paraphrase_1", "paraphrase_2"} <= wordings
+    keys = [
+        (r["dataset"]["name"], r["dataset"].get("config"), m["name"]) for r in entry["results"] for m in r["metrics"]
+    ]
+    assert len(keys) == len(set(keys))  # nothing is merged
+    assert card.text.count("| validation") > 10 and "<details>" in card.text
+    assert "python train.py --model_name_or_path" in card.text and "--hub_token" not in card.text
+    for said in ("schedule", "float32", "CPU", "torch ", "transformers "):
+        assert said in card.text
+
+
+def test_the_cards_snippets_run(trained, tmp_path, monkeypatch):
+    """With the folder in place of its name on the Hub. That of sentence-transformers where it is installed."""
+    text = (trained / "README.md").read_text()
+    monkeypatch.chdir(trained.parent)
+    snippets = re.findall("```python\n(.*?)```", text, flags=re.S)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        if "sentence_transformers" in snippet and importlib.util.find_spec("sentence_transformers") is None:
+            continue
+        names: dict = {}
+        exec(snippet, names)
+        assert len(names["text_embeds"]) == 1
+
+
+def test_the_command_of_the_card_holds_no_path_and_no_token(pairs):
+    argv = ["--train_file", str(pairs / "pairs.jsonl"), f"--image_dir={pairs}/pictures", "--hub_token", "hf_secret",
+            "--hub_token=hf_secret", "--learning_rate", "1e-3", "--output_dir", "/nowhere/out"]  # fmt: skip
+    assert train.shown_command(argv) == (
+        "python train.py --train_file pairs.jsonl --image_dir=pictures --learning_rate 1e-3 --output_dir out"
+    )
+
+
+def test_the_licence_of_the_base_is_kept(tiny_clip, pairs, tmp_path):
+    base = shutil.copytree(tiny_clip, tmp_path / "base")
+    (base / "README.md").write_text("---\nlicense: mit\n---\n")
+    run(base, pairs, tmp_path / "out", "--validation_split_percentage", "0", "--max_steps", "1")
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "mit"
+    run(
+        base,
+        pairs,
+        tmp_path / "asked",
+        "--license",
+        "cc0-1.0",
+        "--validation_split_percentage",
+        "0",
+        "--max_steps",
+        "1",
+    )
+    assert ModelCard.load(tmp_path / "asked" / "README.md").data.license == "cc0-1.0"
 
 
 def test_without_anything_to_measure_the_card_says_so(tiny_clip, pairs, tmp_path):
@@ -393,8 +457,9 @@ def test_a_resumed_run_counts_all_its_seconds(tiny_clip, pairs, tmp_path):
     marker.write_text(json.dumps({**json.loads(marker.read_text()), "seconds": 5000.0}))
     run(tiny_clip, pairs, tmp_path / "out", "--save_steps", "2", "--resume_from_checkpoint", "last")
     card = (tmp_path / "out" / "README.md").read_text().splitlines()
-    row = card[card.index("| learning rate | batch size | optimiser steps | seed | seconds |") + 2]
-    assert int(row.split("|")[5]) >= 5000
+    header = "| learning rate | schedule | batch size | optimiser steps | precision | seed | seconds | hardware |"
+    row = card[card.index(header) + 2]
+    assert int(row.split("|")[7]) >= 5000
 
 
 def test_own_data_needs_a_named_model(pairs, capsys):
@@ -466,6 +531,7 @@ def test_push_to_hub(tiny_clip, pairs, tmp_path):
         assert set(pushed) - {".gitattributes"} == {
             *("README.md", "config.json", "processor_config.json", "results.json"),
             *("tokenizer.json", "tokenizer_config.json", "model.safetensors"),
+            *readers.FILES,
         }
         assert (tmp_path / "out" / "rankings.png").exists()  # it shows the user's pictures
         assert not [name for name, data in pushed.items() if str(tmp_path).encode() in data]
