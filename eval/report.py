@@ -152,7 +152,7 @@ def written(path: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: it could not be written, e.g. because the disk is full.
     """
-    target = path.resolve()  # not a link to it
+    target = Path(os.path.realpath(path))  # not a link to it
     is_special = target.exists() and not target.is_file()  # e.g. /dev/stdout, which nothing may replace
     aside = target if is_special else target.with_name(f".eval-{os.getpid()}.part")
     try:

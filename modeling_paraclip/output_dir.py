@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def claimed(output_dir: str | Path, sources: tuple[str | Path, ...] = ()) -> Ite
     """
     output_dir = Path(output_dir)
     for source in sources:
-        if Path(source).exists() and Path(source).resolve() == output_dir.resolve():
+        if Path(source).exists() and output_dir.exists() and os.path.samefile(source, output_dir):
             raise InputError(f"{output_dir} is read from, so it cannot be the output: name another folder.")
     lock = FileLock(output_dir / LOCK)
     try:
@@ -96,7 +97,7 @@ def check_output_dir(
         found = [path.name for path in checkpoints.checkpoints_in(output_dir)]
     if resume in ("last", True):
         resume = last
-    if not found or (resume and Path(str(resume)).resolve().parent == output_dir.resolve()):
+    if not found or (resume and os.path.dirname(os.path.realpath(str(resume))) == os.path.realpath(output_dir)):
         return
     shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
     if not overwrite:

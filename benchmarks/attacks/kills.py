@@ -328,7 +328,7 @@ def _vectors(folder: str) -> dict:
     for file in Path(folder).glob("*.sqlite"):
         with sqlite3.connect(file) as db:
             vectors |= {
-                (file.name, digest): vector for digest, vector in db.execute("SELECT digest, vector FROM vectors")
+                (file.name, digest): vector for digest, vector in db.execute("SELECT digest, vector FROM embeddings")
             }
     return vectors
 

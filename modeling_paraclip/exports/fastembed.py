@@ -1,0 +1,34 @@
+"""fastembed, Qdrant's client: the folder that `TextEmbedding` reads for its CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .onnx import NEEDS, run, write_onnx
+from .tower import Tower, special_tokens, tokenize, write_config, write_json, write_tokenizer
+
+__all__ = ["INSTALL", "NEEDS", "VECTORS", "encode", "export"]
+
+VECTORS = "unit"  # as the vectors of Qdrant's own export are
+MODEL = "model.onnx"
+INSTALL = """\
+model = TextEmbedding("Qdrant/clip-ViT-B-32-text", specific_model_path="{output}")
+vector = next(model.embed([query])), {dim} numbers, normalised
+Search the collection that holds the base's vectors of pictures; it stays as it is."""
+
+
+def export(folder: str | Path, tower: Tower, output: Path) -> None:
+    """Write the folder: `input_ids`, int64 (n, length) -> `text_embeds`, float (n, dim), normalised."""
+    write_onnx(tower, output / MODEL, unit=True)
+    write_tokenizer(folder, tower, output)
+    write_json(output / "special_tokens_map.json", special_tokens(tower))
+    write_config(folder, output)
+
+
+def encode(output: Path, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Texts -> (n, dim)."""
+    ids, mask = tokenize(output, texts)
+    return {MODEL: run(output / MODEL, [{"input_ids": ids, "attention_mask": mask}])}
