@@ -184,7 +184,7 @@ def full_repo_id(name: str, token: str | None = None) -> str:
         user = str(hub_api(token).whoami()["name"])
     except Exception as error:
         said = hub_said(error, token)
-        raise InputError(f"--push_to_hub: the Hub does not know you: {said} Run `hf auth login`.") from error
+        raise InputError(f"the Hub does not know you: {said} Run `hf auth login`.") from error
     return name if "/" in name else f"{user}/{name}"
 
 
@@ -210,6 +210,7 @@ def upload(
     pictures: bool = False,
     private: bool | None = None,
     revision: str | None = None,
+    tag: str | None = None,
     token: str | None = None,
 ) -> str:
     """Upload what `published_files` lists, and nothing else that may be in the folder. Returns the address.
@@ -228,6 +229,8 @@ def upload(
             commit_message="ParaCLIP",
             allow_patterns=published_files(folder, pictures=pictures),
         )
+        if tag:
+            api.create_tag(repo_id, tag=tag, revision=commit.oid)
     except Exception as error:
         if is_new:
             with suppress(Exception):  # the first error is the one to tell

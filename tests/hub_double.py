@@ -17,6 +17,8 @@ class HubDouble:
         self.repos: dict[str, dict[str, bytes]] = {}
         self.lfs: dict[str, bytes] = {}
         self.tokens: set[str] = set()
+        self.private: set[str] = set()
+        self.tags: set[tuple[str, str]] = set()
         self.refuse = ""  # answer 403 to addresses that hold this
 
     def environment(self, home) -> dict[str, str]:
@@ -85,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         repo = f"{organization}/{request['name']}"
         exists = repo in self.hub.repos
         self.hub.repos.setdefault(repo, {})
+        if request.get("private") or request.get("visibility") == "private":  # huggingface_hub 1, 2
+            self.hub.private.add(repo)
         self.send({"url": f"{self.hub.url}/{repo}", "id": repo}, 409 if exists else 200)
 
     def delete(self, body):
@@ -135,6 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
     def commits(self, body, repo):
         date = "2026-01-01T00:00:00.000Z"
         self.send([{"id": self.hub.sha(repo), "title": "", "message": "", "date": date, "authors": []}])
+
+    def tag(self, body, repo):
+        self.hub.tags.add((repo, json.loads(body)["tag"]))
+        self.send({})
 
     def tree(self, body, repo, folder=None):
         if repo not in self.hub.repos:
@@ -191,6 +199,7 @@ ROUTES = [
     (rf"/api/{KIND}/{REPO}/preupload/[^/]+", _Handler.preupload),
     (rf"/api/{KIND}/{REPO}/commit/[^/]+", _Handler.commit),
     (rf"/api/{KIND}/{REPO}/commits/[^/]+", _Handler.commits),
+    (rf"/api/{KIND}/{REPO}/tag/[^/]+", _Handler.tag),
     (rf"/api/{KIND}/{REPO}/paths-info/[^/]+", _Handler.paths_info),
     (rf"/api/{KIND}/{REPO}/tree/[^/]+(/(?P<folder>.*))?", _Handler.tree),
     (rf"/api/{KIND}/{REPO}(/revision/(?P<rev>[^/]+))?", _Handler.info),

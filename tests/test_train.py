@@ -395,7 +395,7 @@ def test_a_failed_upload_is_one_sentence_before_or_after_the_work(tiny_clip, pai
     command = train_command(tiny_clip, pairs, tmp_path / "a", "--push_to_hub")
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "--push_to_hub: the Hub does not know you" in done.stderr
+    assert "train.py: the Hub does not know you" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a" / "model.safetensors").exists()
     with HubDouble() as hub:
