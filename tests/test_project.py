@@ -104,7 +104,7 @@ def test_nothing_runs_code_that_comes_with_data():
             ROOT / "train.py",
             *(
                 p
-                for name in ("modeling_paraclip", "dataset_builder", "eval", "scripts")
+                for name in ("modeling_paraclip", "dataset_builder", "eval", "scripts", "space")
                 for p in (ROOT / name).rglob("*.py")
             ),
         ]
