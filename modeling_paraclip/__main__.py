@@ -90,7 +90,7 @@ def _make(args: argparse.Namespace) -> str:
     """The commands that write a model."""
     sources = [getattr(args, name, None) for name in ("checkpoint", "base", "tuned")]
     with claimed(args.output, sources=tuple(source for source in sources if source)):
-        check_output_dir(args.output)
+        check_output_dir(args.output, overwrite=None)
         if args.command == "publish":
             publish_checkpoint(args.checkpoint, args.output, args.base)
         elif args.command == "from-open-clip":

@@ -77,13 +77,13 @@ def remove_earlier_files(output_dir: str | Path) -> None:
 def check_output_dir(
     output_dir: str | Path,
     *,
-    overwrite: bool = False,
+    overwrite: bool | None = False,
     resume: str | bool | None = None,
 ) -> None:
     """Find out before the work whether `output_dir` is free for a run: two are never mixed. Removes nothing.
 
     Args:
-        overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`.
+        overwrite: whether an earlier run in it will be removed, see `remove_earlier_files`. None: that is no option.
         resume: the checkpoint to resume from, or "last".
 
     Raises:
@@ -101,11 +101,9 @@ def check_output_dir(
         return
     shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
     if not overwrite:
-        advice = ", or --resume_from_checkpoint last to go on" if last and not resume else ""
-        raise InputError(
-            f"{output_dir} holds files of an earlier run: {shown}. Name another folder, or pass "
-            f"--overwrite_output_dir to remove them (and nothing else){advice}."
-        )
+        advice = ", or pass --overwrite_output_dir to remove them (and nothing else)" if overwrite is False else ""
+        advice += ", or --resume_from_checkpoint last to go on" if advice and last and not resume else ""
+        raise InputError(f"{output_dir} holds files of an earlier run: {shown}. Name another folder{advice}.")
     foreign = [path for path in checkpoints.checkpoints_in(output_dir) if not (path / checkpoints.COMPLETE).is_file()]
     if foreign:
         raise InputError(f"{foreign[0]} is no complete checkpoint of train.py: move or remove it yourself.")

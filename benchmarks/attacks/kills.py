@@ -125,7 +125,9 @@ def repeat(
                     problems.append(f"after kill {done}: {problem}")
                     wrong += 1
         status = reap(forked(work))
-        if problem := (f"the run after kill {done} ends with {status}" if status else differs()):
+        # refused where the work was done before the kill came: the folder is whole, and another run is never mixed in
+        problem = differs()
+        if problem := (f"the run after kill {done} ends with {status}: {problem}" if status and problem else problem):
             problems.append(problem)
             wrong += 1
     if done < kills:
