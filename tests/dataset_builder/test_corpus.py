@@ -234,7 +234,7 @@ def test_a_hub_that_answers_as_no_hub_does_is_one_sentence(answer, finished, mon
 
     connections = []
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr(corpus, "HUB_TIMEOUT", 0.5)
+    monkeypatch.setattr(corpus, "UPLOAD_TIMEOUT", 0.5)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
