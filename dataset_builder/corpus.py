@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi, get_session
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
@@ -217,7 +218,12 @@ def _push(folder: str, repo_id: str, card: DatasetCard, config_name: str, messag
 @contextlib.contextmanager
 def _repository(api: HfApi, repo_id: str, private: bool) -> Iterator[None]:
     """A repository to fill. One that had to be created is removed again if that fails; others stay as they are."""
-    if api.repo_exists(repo_id, repo_type="dataset"):
+    try:
+        api.repo_info(repo_id, repo_type="dataset", timeout=UPLOAD_TIMEOUT)  # repo_exists would wait for ever
+        exists = True
+    except RepositoryNotFoundError:
+        exists = False
+    if exists:
         yield
         return
     api.create_repo(repo_id, repo_type="dataset", private=private)
@@ -230,7 +236,8 @@ def _repository(api: HfApi, repo_id: str, private: bool) -> Iterator[None]:
 
 
 def _other_configs(api: HfApi, repo_id: str, config_name: str) -> list[dict]:
-    if not api.file_exists(repo_id, "README.md", repo_type="dataset"):
+    files = api.repo_info(repo_id, repo_type="dataset", timeout=UPLOAD_TIMEOUT).siblings or []
+    if "README.md" not in {file.rfilename for file in files}:
         return []
     path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset")
     with one_sentence(f"{repo_id}: its README.md on the Hub has no valid header", "Mend it there."):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi, ModelCardData, get_token
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import get_session
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
@@ -220,7 +221,7 @@ def upload(
     """
     api, is_new = hub_api(token), False
     try:
-        is_new = not api.repo_exists(repo_id)
+        is_new = not _exists(api, repo_id)
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo_id,
@@ -239,6 +240,14 @@ def upload(
             f"the upload failed: {hub_said(error, token)} The model is complete in {folder}; upload it from there."
         ) from error
     return str(commit)
+
+
+def _exists(api: HfApi, repo_id: str) -> bool:
+    try:
+        api.repo_info(repo_id, timeout=UPLOAD_SECONDS)  # repo_exists would wait for ever
+    except RepositoryNotFoundError:
+        return False
+    return True
 
 
 def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[str]:
