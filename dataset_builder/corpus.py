@@ -236,7 +236,7 @@ def _repository(api: HfApi, repo_id: str, private: bool) -> Iterator[None]:
 
 
 def _other_configs(api: HfApi, repo_id: str, config_name: str) -> list[dict]:
-    files = api.repo_info(repo_id, repo_type="dataset", timeout=UPLOAD_TIMEOUT).siblings or []
+    files = api.dataset_info(repo_id, timeout=UPLOAD_TIMEOUT).siblings or []
     if "README.md" not in {file.rfilename for file in files}:
         return []
     path = api.hf_hub_download(repo_id, "README.md", repo_type="dataset")

@@ -254,8 +254,9 @@ class ParaCLIPTrainer(Trainer):
         if self.is_fsdp_enabled:  # which expects a backward, and keeps the whole weights until then
             self.model_wrapped.reshard()
         self.model_wrapped.train()
-        trained = [p for p in self.model_wrapped.parameters() if p.requires_grad]
-        finite = torch.stack([torch.isfinite(p.detach()).all() for p in trained]).all() & torch.isfinite(loss)
+        trained = [p.detach() for p in self.model_wrapped.parameters() if p.requires_grad]
+        shares = [p.to_local() if hasattr(p, "to_local") else p for p in trained]  # of FSDP, those of this process
+        finite = torch.stack([torch.isfinite(share).all() for share in shares]).all() & torch.isfinite(loss)
         if not self.accelerator.gather(finite.reshape(1)).all():
             found = "weights are not finite" if torch.isfinite(loss) else f"the loss is {loss.item():g}"
             raise NotFiniteLoss(f"{found} after step {self.state.global_step}. {self._diverged()}")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -62,17 +63,17 @@ def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
     report.write_card(
         tmp_path / "README.md",
         model_name=NAME,
-        base_model=NAME,
-        license=None,
+        metadata={"base_model": NAME, "license": None},
         tuned=by_model[1],
         comparisons=report.compare(*by_model),
         **facts,
     )
     card = ModelCard.load(tmp_path / "README.md")
     shown = NAME.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("\udcff", r"\udcff")
-    assert card.data.base_model == card.data.model_name == card.data.eval_results[0].dataset_name == shown
-    prose, code = card.text.split("```python", 1)
-    prose += code.split("```", 1)[1]
+    assert card.data.base_model == card.data.model_name == shown
+    result = card.data.eval_results[0]
+    assert "/".join(filter(None, [result.dataset_name, result.dataset_config])) == shown
+    prose = re.sub("```.*?```", "", card.text, flags=re.S)
     assert "<img" not in prose
     assert "49" not in card.text
     assert "[l]" not in prose
@@ -90,7 +91,8 @@ def test_names_in_metadata_are_read_back_as_they_are(name, tmp_path):
     report.add_to_card(tmp_path / "README.md", measurements(name or "x", dataset=f"{name} set"))
     (model,) = yaml.safe_load((tmp_path / "README.md").read_text().split("---\n")[1])["model-index"]
     assert model["name"] == (name or "x")
-    assert model["results"][0]["dataset"]["name"] == f"{name} set"
+    dataset = model["results"][0]["dataset"]
+    assert "/".join([dataset["name"], *filter(None, [dataset.get("config")])]) == f"{name} set"
 
 
 @pytest.mark.parametrize(

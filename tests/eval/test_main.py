@@ -237,7 +237,7 @@ def refusal(tiny_clip, monkeypatch, capsys):
         (["--interpolate", "0.5,0.50"], "0.5 is named twice"),
         (["--interpolate", "0.5"], "takes two --models, a base and a tuned one; here are 1"),
         (["--max_tokens", "0"], "0: a whole number from 1 to"),
-        (["--num_workers", "-1"], "-1: a whole number of 0 or more"),
+        (["--num_workers", "-1"], "-1: a whole number from 0 to"),
         (["--data", "absent"], "--data absent: no such folder"),
     ],
 )
