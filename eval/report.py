@@ -317,7 +317,7 @@ def write_card(
     shown = {name: _inert(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
     if "repo_id" in facts:  # in Python code, which goes to people's terminals
         shown["repo_id"] = printable(json.dumps(str(facts["repo_id"]), ensure_ascii=False))
-        shown["repo_arg"] = printable(shlex.quote(str(facts["repo_id"])))
+        shown["repo_arg"] = one_line(shlex.quote(str(facts["repo_id"])))
     if facts.get("command"):
         shown["command"] = one_line(facts["command"])
     short = [row for row in comparisons if row.is_headline][:SHORT] or comparisons[:SHORT]
