@@ -1,5 +1,6 @@
 """Nothing that a file, a name or a folder holds breaks a terminal, a table or a card, or ends in a traceback."""
 
+import ast
 import json
 import logging
 import os
@@ -79,8 +80,11 @@ def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
     assert "[l]" not in prose
     assert card.text.replace("\n", "").isprintable()
     assert card.text.count("\n---\n") == 0
-    (line,) = [line for line in card.text.splitlines() if line.startswith("model = ")]
-    assert eval(line.removeprefix("model = CLIPModel.from_pretrained")) == NAME
+    lines = [line for line in card.text.splitlines() if line.startswith("model = ")]
+    assert len(lines) == 2  # transformers, sentence-transformers
+    for line in lines:
+        name = re.search(r"(?:from_pretrained|SentenceTransformer)\((\".*?[^\\]\")\)", line)
+        assert name and ast.literal_eval(name[1]) == NAME
 
 
 @pytest.mark.parametrize(
