@@ -431,6 +431,8 @@ def _strict_csv(path: Path) -> Iterator[tuple[str, object]]:
                         f"{path}, line {start}: has {len(cells)} columns, the header has {len(columns)}. "
                         "Put texts that contain commas in double quotation marks."
                     )
+                if cells == columns:
+                    raise InputError(f"{path}, line {start}: is the header once more. Remove that line.")
                 yield f"line {start}", dict(zip(columns, cells))
             start = reader.line_num + 1
     except csv.Error as error:

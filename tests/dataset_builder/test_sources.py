@@ -171,3 +171,9 @@ def test_unparsable_lines_keep_their_row_number(tmp_path):
     assert [(i, text) for i, _, text in sources.read_captions(tmp_path / "c.jsonl")] == [
         (0, "a dog"), (1, None), (2, None), (3, None), (4, "a cat")
     ]  # fmt: skip
+
+
+def test_a_header_that_comes_again_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("image_id,caption\n1,a dog\nimage_id,caption\n2,a cat\n")
+    with pytest.raises(InputError, match=r"a\.csv, line 3: is the header once more"):
+        list(sources.file_rows(tmp_path / "a.csv"))
