@@ -19,7 +19,7 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HTTPError  # that of httpx or httpx2, whichever huggingface_hub uses
 from yaml import YAMLError
 
-from modeling_paraclip.errors import InputError, one_line
+from modeling_paraclip.errors import InputError, one_line, said
 
 MAX_LINE = 2**20  # bytes of a line of a .tsv or .jsonl file
 MAX_FILE = 2**26  # bytes of a file that is read as a whole: JSON, a card
@@ -214,7 +214,7 @@ def _loading(source: HubSource) -> Iterator[None]:
     # not found, gated, offline, no space left (OSError); no such configuration or split (ValueError); a data set that
     # is still a script (RuntimeError); a card whose metadata are broken (YAMLError)
     except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError, YAMLError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__  # the client's messages have many lines
+        reason = said(error)  # the client's messages have many lines
         raise MissingData(f"{source.repo} cannot be loaded from the Hub: {reason}") from error
 
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 import modeling_paraclip
 from modeling_paraclip import CheckpointError, InputError, ParaCLIPTrainer
 from modeling_paraclip.architectures import embedding_dim
-from modeling_paraclip.errors import one_line, printable
+from modeling_paraclip.errors import one_line, printable, said
 from modeling_paraclip.pictures import open_picture, read_file
 
 from .data import read_text
@@ -218,7 +218,7 @@ def read_card(path: Path) -> ModelCard:
         str(card)
     # of metadata that are YAML but no card, the client raises nearly anything: a list, numbers as keys, ...
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = said(error, 300)
         raise InputError(f"{path}: its metadata cannot be read: {reason}") from error
     return card
 

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 from .architectures import DUAL_ENCODERS
 from .compatibility import check_compatible
-from .errors import InputError
+from .errors import InputError, said
 from .exports.tower import check_image_tower
 from .publish import CARD, COPIED, published_files
 from .readers import FILES
@@ -92,7 +92,7 @@ def _card(folder: Path) -> str:
         card = ModelCard.load(folder / CARD)
         results = card.data.to_dict().get("model-index") or []
     except Exception as error:  # no file, no metadata, broken YAML: each fails in its own way
-        raise InputError(f"{CARD} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{CARD} cannot be read: {said(error, 200)}") from error
     count = sum(len(entry["results"]) for entry in results)
     return f"licence {getattr(card.data, 'license', None) or 'not named'}, {count} results"
 

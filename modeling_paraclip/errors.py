@@ -19,6 +19,12 @@ def one_line(text: object) -> str:
     return BREAK.sub(lambda found: ascii(found[0])[1:-1], printable(text))
 
 
+def said(error: Exception, limit: int = 500) -> str:
+    """What a library's error says, on one line; some print a whole file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]} ..."
+
+
 class PrintableFormatter(logging.Formatter):
     """The formatter of the commands' log lines: `printable`, message and traceback alike."""
 

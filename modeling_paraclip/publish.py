@@ -27,7 +27,7 @@ from . import checkpoints, readers
 from .architectures import DUAL_ENCODERS, is_text_weight
 from .errors import CheckpointError, InputError, printable
 from .modeling import add_lora, load_clip
-from .weights import INDEX, WEIGHTS, find_file, open_config, open_model, shards, weight_files
+from .weights import INDEX, WEIGHTS, as_bytes, find_file, open_config, open_model, shards, weight_files
 
 # Copied from the base as they are, where it has them.
 COPIED = (
@@ -263,13 +263,9 @@ def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[s
         save_file(tensors, target, metadata=metadata or {"format": "pt"})
         with safe_open(target, "pt") as written:
             for name, tensor in tensors.items():
-                if not torch.equal(_bytes(written.get_tensor(name)), _bytes(tensor)):
+                if not torch.equal(as_bytes(written.get_tensor(name)), as_bytes(tensor)):
                     raise CheckpointError(f"{target.name} was not written as it should be: {name} differs.")
     return replaced
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.flatten().view(torch.uint8)  # so that NaN equals itself
 
 
 def _public_config(file: Path) -> bytes:

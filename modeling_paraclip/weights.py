@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from huggingface_hub import get_session
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 from transformers.utils.hub import cached_file
 
-from .errors import InputError
+from .errors import InputError, said
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 HUB_SECONDS = 30.0  # to connect to the Hub, and between two bytes
@@ -38,7 +39,7 @@ def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
         get_session().timeout = HUB_SECONDS  # the client would wait for ever
         found = cached_file(str(name_or_path), file, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
     except Exception as error:  # errors of the Hub's client and of its HTTP library; a NUL in the name
-        raise InputError(f"{file} of {name_or_path} cannot be read: {_said(error)}") from error
+        raise InputError(f"{file} of {name_or_path} cannot be read: {said(error)}") from error
     return Path(found) if found else None
 
 
@@ -85,7 +86,7 @@ def open_config(name_or_path: str | Path, **hub_kwargs) -> Any:
         return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub_kwargs)
     # on a broken config.json transformers raises nearly anything: TypeError, KeyError, errors of its own, ...
     except Exception as error:
-        raise InputError(f"{name_or_path} cannot be opened as a model: {_said(error)}") from error
+        raise InputError(f"{name_or_path} cannot be opened as a model: {said(error)}") from error
 
 
 def open_processor(name_or_path: str | Path, auto_class: Any = AutoProcessor, **hub_kwargs) -> Any:
@@ -103,7 +104,7 @@ def open_processor(name_or_path: str | Path, auto_class: Any = AutoProcessor, **
             _ = opened.tokenizer, opened.image_processor  # it opens with one of the two, too
     # as above; the tokenizers library raises a bare Exception
     except Exception as error:
-        raise InputError(f"{name_or_path} has no {kind} that can be read: {_said(error)}") from error
+        raise InputError(f"{name_or_path} has no {kind} that can be read: {said(error)}") from error
     return opened
 
 
@@ -137,7 +138,7 @@ def open_model(model_class: Any, name_or_path: str | Path, *, dtype: Any = "auto
             **build,
         )
     except Exception as error:  # as above
-        raise InputError(f"the weights of {name_or_path} cannot be read: {_said(error)}") from error
+        raise InputError(f"the weights of {name_or_path} cannot be read: {said(error)}") from error
     is_encoder = not _is_model_class(model_class)
     missing = {name for name in info["missing_keys"] if not (is_encoder and name.startswith("pooler."))}
     unexpected = set() if is_encoder else {name for name in info["unexpected_keys"] if not NOT_WEIGHTS.search(name)}
@@ -163,7 +164,7 @@ def _check_size(model_class: Any, config: Any, files: list[Path], name: str | Pa
                 for key in weights.keys():  # noqa: SIM118 (it is not a dictionary)
                     sizes[key] = math.prod(weights.get_slice(key).get_shape())
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{file} cannot be read as safetensors: {_said(error)}. Download it again.") from error
+            raise InputError(f"{file} cannot be read as safetensors: {said(error)}. Download it again.") from error
     for key, number in _numbers(config.to_dict()):
         if COUNTS.search(key) and number > len(sizes):  # a module takes memory and time even without weights
             raise InputError(
@@ -178,7 +179,7 @@ def _check_size(model_class: Any, config: Any, files: list[Path], name: str | Pa
         asked = sum(parameter.numel() for parameter in model.parameters())
     # sizes that are negative, no numbers, or overflow: each fails in its own way
     except Exception as error:
-        raise InputError(f"the config.json of {name} describes no model that can be built: {_said(error)}") from error
+        raise InputError(f"the config.json of {name} describes no model that can be built: {said(error)}") from error
     if asked > 2 * sum(sizes.values()):
         raise InputError(
             f"the config.json of {name} asks for {asked:,} parameters, but its weights hold {sum(sizes.values()):,}. "
@@ -208,7 +209,6 @@ def _refuse(name: str | Path, problem: str, tensors: set[str]) -> None:
         )
 
 
-def _said(error: Exception) -> str:
-    """What a library says, on one line; some print the whole file."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 500 else text[:500] + " ..."
+def as_bytes(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, so that NaN equals itself."""
+    return tensor.contiguous().flatten().view(torch.uint8)

@@ -24,7 +24,7 @@ from eval.metrics.average_overlap.average_overlap import average_overlap
 from eval.ranking import rank
 from modeling_paraclip.architectures import DUAL_ENCODERS
 from modeling_paraclip.compatibility import check_compatible
-from modeling_paraclip.errors import InputError
+from modeling_paraclip.errors import InputError, said
 from modeling_paraclip.pictures import open_picture, read_file
 from modeling_paraclip.publish import RESULTS
 from modeling_paraclip.weights import find_file, open_config, open_model, open_processor
@@ -226,8 +226,7 @@ def uploaded_index(file: str, models: Sequence[Model]) -> Gallery:
         raise
     # what a broken file makes numpy, zipfile or Arrow raise is anything, e.g. NotImplementedError, zlib.error
     except Exception as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{name} cannot be read as an index: {said}") from error
+        raise InputError(f"{name} cannot be read as an index: {said(error, 200)}") from error
     if embeds.ndim != 2 or len(ids) != len(embeds) or not len(ids):
         raise InputError(f"{name}: {len(ids)} ids and image_embeds of shape {embeds.shape} do not belong together.")
     norms = np.linalg.norm(embeds, axis=1, keepdims=True)

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..architectures import DUAL_ENCODERS, is_text_weight, token_limit
 from ..errors import InputError
-from ..weights import NOT_WEIGHTS, find_file, open_config, open_model, open_processor, weight_files
+from ..weights import NOT_WEIGHTS, as_bytes, find_file, open_config, open_model, open_processor, weight_files
 
 # What is compared: 90 queries, then what breaks tokenizers, and what is longer than any text tower of CLIP reads
 WHAT = (
@@ -186,7 +186,7 @@ def check_image_tower(folder: str | Path, base: str | Path) -> int:
     differing = sorted(ours.keys() ^ theirs.keys())
     for name in ours.keys() & theirs.keys():
         mine, other = _read(ours[name], name), _read(theirs[name], name)
-        if mine.dtype != other.dtype or mine.shape != other.shape or not torch.equal(_bytes(mine), _bytes(other)):
+        if mine.dtype != other.dtype or mine.shape != other.shape or not torch.equal(as_bytes(mine), as_bytes(other)):
             differing.append(name)
     if differing:
         raise InputError(
@@ -209,7 +209,3 @@ def _image_side(name: str | Path) -> dict[str, Path]:
 def _read(file: Path, name: str) -> Tensor:
     with safe_open(file, "pt") as weights:
         return weights.get_tensor(name)
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)
