@@ -22,6 +22,7 @@ import train
 from modeling_paraclip import encode_texts, last_checkpoint, load_clip, readers
 from modeling_paraclip.output_dir import claimed
 from tests.hub_double import HubDouble
+from tests.processes import succeeds
 from tests.train_command import FAST, run, start_and_signal, train_command
 
 
@@ -181,12 +182,12 @@ def test_two_processes_train_the_model_of_one(arguments, tiny_clip, pairs, tmp_p
     lora = [argument for argument in arguments if "lora" in argument]
     rest = ["--logging_steps=1", "--max_steps=5", "--optim=sgd", "--learning_rate=0.01"]  # five full batches of 40
     alone = train_command(tiny_clip, pairs, tmp_path / "one", "--per_device_train_batch_size=8", *rest, *lora)
-    subprocess.run(alone, check=True, capture_output=True)
+    succeeds(alone)
     script = Path(__file__).with_name("fsdp_on_cpu.py") if "--fsdp" in arguments else Path(train.__file__)
     two = train_command(tiny_clip, pairs, tmp_path / "two", "--per_device_train_batch_size=4", *rest, *arguments)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, *two[2:]], check=True, capture_output=True, env=environment)
+    succeeds([*launcher, *two[2:]], env=environment)
     logs = [json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"] for name in ("one", "two")]
     for one, both in zip(*logs, strict=True):
         for name in [name for name in one if name.startswith("loss") or name == "grad_norm"]:
@@ -245,7 +246,7 @@ def test_killed_at_any_moment_and_resumed_ends_bitwise_equal(tiny_clip, pairs, t
         assert last_checkpoint(tmp_path / "cut") == str(
             tmp_path / "cut" / f"checkpoint-{step - 1 + (moment == 'rmtree')}"
         )
-    subprocess.run(cut, check=True, capture_output=True)
+    succeeds(cut)
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert first == second
 
@@ -497,9 +498,7 @@ def test_logs_are_quiet_with_a_model_of_the_hub(tiny_clip, pairs, tmp_path):
     with HubDouble() as hub:
         hub.repos["tester/base"] = {path.name: path.read_bytes() for path in tiny_clip.iterdir()}
         command = train_command("tester/base", pairs, tmp_path / "out", "--use_lora", "--lora_r", "4")
-        done = subprocess.run(
-            command, env=hub.environment(tmp_path / "home"), check=True, capture_output=True, text=True
-        )
+        done = succeeds(command, env=hub.environment(tmp_path / "home"))
         assert "HTTP Request" not in done.stdout + done.stderr
         assert (
             json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
@@ -507,10 +506,8 @@ def test_logs_are_quiet_with_a_model_of_the_hub(tiny_clip, pairs, tmp_path):
         )
         assert "base_model: tester/base" in (tmp_path / "out" / "README.md").read_text()
         load = "import sys; from peft import AutoPeftModel; AutoPeftModel.from_pretrained(sys.argv[1])"
-        subprocess.run(
-            [sys.executable, "-c", load, str(tmp_path / "out" / "adapter")],
-            env=hub.environment(tmp_path / "home"), check=True, capture_output=True,
-        )  # fmt: skip
+        adapter = str(tmp_path / "out" / "adapter")
+        succeeds([sys.executable, "-c", load, adapter], env=hub.environment(tmp_path / "home"))
 
 
 @pytest.mark.slow
@@ -524,7 +521,7 @@ def test_push_to_hub(tiny_clip, pairs, tmp_path):
             (tmp_path / "out" / name).write_text("private")
         command = train_command(tiny_clip, pairs, tmp_path / "out", "--validation_split_percentage", "40")
         command += ["--save_steps", "2", "--push_to_hub", "--hub_model_id", "tester/paraclip"]
-        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        succeeds(command, env=environment)
         pushed = hub.repos["tester/paraclip"]
         assert pushed["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
         assert {"README.md", "config.json", "processor_config.json", "tokenizer.json", "results.json"} <= set(pushed)
@@ -541,9 +538,7 @@ def test_push_to_hub(tiny_clip, pairs, tmp_path):
             "print(type(CLIPModel.from_pretrained('tester/paraclip')).__name__,"
             "type(AutoProcessor.from_pretrained('tester/paraclip')).__name__)"
         )
-        loaded = subprocess.run(
-            [sys.executable, "-c", load], env=environment, check=True, capture_output=True, text=True
-        )
+        loaded = succeeds([sys.executable, "-c", load], env=environment)
     assert loaded.stdout.split() == ["CLIPModel", "CLIPProcessor"]
 
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from transformers import AutoProcessor, CLIPModel
 
 from eval import __main__ as cli
 from eval import suite
-from tests.eval.samples import WORDS
+from tests.eval.samples import WORDS, write_tsv
 from tests.hub_double import HubDouble
 
 ROOT = Path(__file__).parents[2]
@@ -62,12 +63,15 @@ def test_hub_data_loads_with_the_real_client(tmp_path, tiny_clip):
     assert "STS12 is not measured: mteb/sts12-sts cannot be loaded" in done.stderr  # said, and the run goes on
 
 
-def test_a_sweep_between_two_models(folder, tiny_clip, tmp_path, capsys):
+def test_a_sweep_between_two_models(tiny_clip, tmp_path, capsys):
+    (tmp_path / "sts").mkdir()  # enough pairs that no two models put them in one order
+    pairs = [(i % 7 % 6, first, second) for i, (first, second) in enumerate(itertools.product(WORDS, WORDS))]
+    write_tsv(tmp_path / "sts" / "STSB-test.tsv", ("score", "sentence1", "sentence2"), pairs)
     tuned = CLIPModel.from_pretrained(tiny_clip)
     tuned.text_projection.weight.data += torch.randn_like(tuned.text_projection.weight)
     tuned.save_pretrained(tmp_path / "tuned")
     AutoProcessor.from_pretrained(tiny_clip).save_pretrained(tmp_path / "tuned")
-    command = ["--tasks", "sts", "--data", str(folder), "--cache_dir", str(tmp_path / "cache")]
+    command = ["--tasks", "sts", "--data", str(tmp_path), "--cache_dir", str(tmp_path / "cache")]
     command += ["--output", str(tmp_path / "results.json"), "--interpolate", "0,1"]
     cli.main(["--models", str(tiny_clip), str(tmp_path / "tuned"), *command])
     by_model = {}

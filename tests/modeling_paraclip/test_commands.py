@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import CLIPModel
 
+from tests.processes import succeeds
 from tests.train_command import FAST
 
 pytestmark = pytest.mark.slow
@@ -34,16 +35,14 @@ def installed(tmp_path_factory):
         copy(ROOT / name, folder / "sources" / name)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(folder / "sources")]
-    subprocess.run([*pip, *build], check=True, capture_output=True)
+    succeeds([*pip, *build])
     venv.create(folder / "venv")
-    ours = Path(subprocess.run(
-        [folder / "venv/bin/python", "-c", "import site; print(site.getsitepackages()[0])"],
-        check=True, capture_output=True, text=True,
-    ).stdout.strip())  # fmt: skip
+    where = [folder / "venv/bin/python", "-c", "import site; print(site.getsitepackages()[0])"]
+    ours = Path(succeeds(where).stdout.strip())
     (ours / "others.pth").write_text("\n".join(site.getsitepackages()))  # behind our wheel, without its own .pth files
     (wheel,) = folder.glob("*.whl")
     install = ["--python", str(folder / "venv/bin/python"), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([*pip, *install], check=True, capture_output=True)
+    succeeds([*pip, *install])
     shutil.rmtree(folder / "sources")
     return folder / "venv" / "bin"
 
