@@ -1,10 +1,12 @@
 """How fast is the generation job, and does it stay small? `python benchmarks/generation.py [--quick]`
 
-The peer is what people write otherwise: a loop that sends the same two calls for one caption after another through the
-same official client. Both talk to the same endpoint double, which runs in a process of its own.
+The peers are what people write otherwise, with the same official client: a loop that sends the two calls for one
+caption after another, and `chat.completions.create` in 64 tasks, which keeps nothing and filters nothing. All talk to
+the same endpoint double, which runs in a process of its own.
 
 1. 200 ms latency: captions per second at --concurrency 64, as a ratio to the sequential loop
-2. no latency: requests per second, the client's own ceiling, next to the bare client without journal or filters
+2. no latency, so that the client is the limit: requests per second and processor time per request of the job, as a
+   ratio to the official client alone; and of our own call of that client alone, without journal and filters
 3. peak memory at three sizes of corpus, by rule (no endpoint, so that millions are affordable)
 """
 
@@ -19,10 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import openai
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from dataset_builder.generators import SAMPLING
 from dataset_builder.generators.openai import OpenAIGenerator
 from dataset_builder.journal import Journal
 from dataset_builder.paraphrase import PROMPT_1, PROMPT_2, Paraphraser
@@ -59,7 +65,7 @@ def concurrent(url: str, n: int, concurrency: int) -> float:
     """Captions per second of the job."""
 
     async def job():
-        generator = OpenAIGenerator("m", url, concurrency=concurrency)
+        generator = OpenAIGenerator("m", url, sampling=SAMPLING, concurrency=concurrency)
         start = time.perf_counter()
         progress = await Paraphraser(generator, journal, concurrency=concurrency).run(rows(n))
         seconds = time.perf_counter() - start
@@ -79,7 +85,7 @@ def sequential(url: str, n: int) -> float:
     """Captions per second of the loop."""
 
     async def job():
-        generator = OpenAIGenerator("m", url)
+        generator = OpenAIGenerator("m", url, sampling=SAMPLING)
         start = time.perf_counter()
         for _, _, caption in rows(n):
             first = (await generator.generate(PROMPT_1.replace("{}", caption), caption, 1)).text
@@ -91,24 +97,70 @@ def sequential(url: str, n: int) -> float:
     return asyncio.run(job())
 
 
-def bare_client(url: str, n: int, concurrency: int) -> float:
-    """Requests per second of the official client alone."""
+async def in_tasks(ask: Callable[[str], Awaitable[object]], n: int, concurrency: int) -> float:
+    """Requests per second of `n` prompts of step 1."""
+    prompts = iter([PROMPT_1.replace("{}", caption) for _, _, caption in rows(n)])
+
+    async def work():
+        for prompt in prompts:
+            await ask(prompt)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return n / (time.perf_counter() - start)
+
+
+def official_client(url: str, n: int, concurrency: int) -> float:
+    """Requests per second of the official client as its manual has it, with the same transport as ours (aiohttp)."""
 
     async def job():
-        generator = OpenAIGenerator("m", url, concurrency=concurrency)
-        prompts = iter([PROMPT_1.replace("{}", caption) for _, _, caption in rows(n)])
+        async with openai.AsyncOpenAI(
+            api_key="none", base_url=url, http_client=openai.DefaultAioHttpClient()
+        ) as client:
 
-        async def work():
-            for prompt in prompts:
-                await generator.generate(prompt, "", 1)
+            async def ask(prompt: str):
+                messages = [{"role": "user", "content": prompt}]
+                return await client.chat.completions.create(model="m", messages=messages, **SAMPLING)
 
-        start = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(concurrency)))
-        seconds = time.perf_counter() - start
-        await generator.close()
-        return n / seconds
+            return await in_tasks(ask, n, concurrency)
 
     return asyncio.run(job())
+
+
+def own_client(url: str, n: int, concurrency: int) -> float:
+    """Requests per second of our use of it alone."""
+
+    async def job():
+        generator = OpenAIGenerator("m", url, sampling=SAMPLING, concurrency=concurrency)
+        try:
+            return await in_tasks(lambda prompt: generator.generate(prompt, "", 1), n, concurrency)
+        finally:
+            await generator.close()
+
+    return asyncio.run(job())
+
+
+def ceilings(url: str, n: int, rounds: int) -> None:
+    """Print the three ceilings, measured in turn as the machine's load changes: medians, and medians of ratios."""
+    contestants = {
+        "the job": lambda: 2 * concurrent(url, n // 2, 64),
+        "the official client": lambda: official_client(url, n, 64),
+        "our client alone": lambda: own_client(url, n, 64),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    busy: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, measure in contestants.items():
+            start = time.process_time()
+            rates[name].append(measure())
+            busy[name].append((time.process_time() - start) / n * 1e6)
+    for name in contestants:
+        rate, cpu = statistics.median(rates[name]), statistics.median(busy[name])
+        print(f"no latency: {name}: {rate:.0f} requests/s, {cpu:.0f} us of processor time per request")
+    for name in list(contestants)[1:]:
+        ratio = statistics.median(ours / other for ours, other in zip(rates["the job"], rates[name]))
+        cpu = statistics.median(other / ours for ours, other in zip(busy["the job"], busy[name]))
+        print(f"no latency: the job to {name}: {ratio:.2f}x (by processor time {cpu:.2f}x)", flush=True)
 
 
 def memory(n: int) -> tuple[float, float]:
@@ -142,10 +194,7 @@ def main() -> None:
     print(f"200 ms latency: {ours:.1f} captions/s at concurrency 64, {loop:.2f} one after another: {ours / loop:.0f}x")
 
     with Endpoint(0) as url:
-        n = 500 if args.quick else 5000
-        pairs = [(2 * concurrent(url, n // 2, 64), bare_client(url, n, 64)) for _ in range(repeats)]
-    ours, bare = (statistics.median(column) for column in zip(*pairs))
-    print(f"no latency: {ours:.0f} requests/s, the bare client {bare:.0f}: {ours / bare:.2f}x")
+        ceilings(url, 400 if args.quick else 2000, 1 if args.quick else 7)
 
     for n in [500, 1000] if args.quick else args.memory_sizes:
         peak, rate = memory(n)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dataset_builder import __main__ as cli
 from dataset_builder import corpus
-from dataset_builder.similarity import SentenceSimilarity
+from dataset_builder.meaning import SentenceSimilarity
 
 FUNCTION_WORDS = set(
     re.findall(
@@ -57,7 +57,7 @@ def main() -> None:
         shares = [changed(row["caption"], row[name]) for row in rows]
         print(f"{name}: {statistics.mean(shares):.1%} of the caption's content words are gone, of {len(rows)} triples")
         if encoder:
-            cosines = SentenceSimilarity(encoder)([row["caption"] for row in rows], [row[name] for row in rows])
+            cosines = SentenceSimilarity(encoder)([(row["caption"], row[name]) for row in rows])
             print(f"{name}: mean cosine similarity to the caption {statistics.mean(cosines):.3f}")
 
 

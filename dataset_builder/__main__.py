@@ -3,44 +3,64 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import logging
-import math
 import sys
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
-from . import corpus, job
+from . import corpus, job, options
 from .errors import InputError, printable, short
-from .filters import Limits, Rejected, check_caption
-from .generators import Fatal, add_model_arguments, openai, rules, transformers
-from .paraphrase import PROMPT_1, PROMPT_2
+from .generators import Fatal
+from .paraphrase import leading_reason
+from .records import journals, lost_rows
+from .report import print_lost, print_statistics, say
 
-GENERATORS = {"openai": openai, "transformers": transformers, "rules": rules}
 PROG = "python -m dataset_builder"
+NOT_ALL = 3  # exit status: see HELP
 HELP = """From captions to a paraphrase corpus on the Hub: x -> x' -> x'' (ParaCLIP, Kim et al. 2024).
 
-1. See the prompts and what they would cost. Nothing is called and nothing is written:
+1. See the prompts, what is left to ask and what it would cost. Nothing is called and nothing is written:
      python -m dataset_builder paraphrase --captions captions.txt --output my-corpus --generator rules --dry_run
-2. Write the paraphrases, offline by rule to try the job, or with a language model at an endpoint:
+2. Write the paraphrases: offline by rule to try the job, with a language model at an endpoint, or by batch files:
      python -m dataset_builder paraphrase --captions captions.txt --output my-corpus --generator rules
      python -m dataset_builder paraphrase --captions captions.parquet --output my-corpus \\
-         --generator openai --base_url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B
+         --generator openai --base_url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B \\
+         --extra_body '{"chat_template_kwargs": {"enable_thinking": false}}'
+     python -m dataset_builder requests --captions captions.parquet --output my-corpus --model gpt-4.1-mini
+     python -m dataset_builder import-answers my-corpus batch_output.jsonl
 3. See what was dropped and why, then write a file to train on, or publish the corpus:
      python -m dataset_builder stats my-corpus
+     python -m dataset_builder rejected my-corpus --reason refused
      python -m dataset_builder export my-corpus --format jsonl --output pairs.jsonl
      python -m dataset_builder publish my-corpus you/paraclip-paraphrases --license cc-by-4.0
 
-`python -m dataset_builder paraphrase --help` explains its options. You can stop it at any moment and give the same
-command again: it goes on where it was, and no answer is paid for twice.
+`python -m dataset_builder COMMAND --help` explains the options of a command. You can stop `paraphrase` at any moment
+and give the same command again: it goes on where it was, and no answer is paid for twice.
+
+Exit status: 1 if the command was refused or stopped, with a sentence that says why; 2 for options that do not exist;
+3 if rows of the corpus failed or none at all could be made, or if lines of results could not be used; else 0.
 """
 PARAPHRASE = """Write two paraphrases of each caption: x' paraphrases the caption x, and x'' paraphrases x'.
 
 Every answer is kept in OUTPUT/journal.sqlite as soon as it comes. Give the same command again to go on after a stop,
 and to retry rows that failed. With other prompts or filters the rows are made again; answers to requests that did not
-change are taken from the journal.
+change are taken from the journal, and the number of calls that are left is said before the first. Another --max_tokens
+asks again only what was cut.
+"""
+REQUESTS = """Write what is still to be asked to a file, for a batch API: OpenAI's, at half the price, or vLLM's, which
+needs no server.
+
+1. Write the requests of step 1:
+     python -m dataset_builder requests --captions captions.jsonl --output my-corpus --model gpt-4.1-mini
+2. Have them answered: upload my-corpus/requests.jsonl to the Batch API, for the endpoint /v1/chat/completions, or
+     vllm run-batch -i my-corpus/requests.jsonl -o results.jsonl --model MODEL      (the same one as in 1)
+3. Take the results in, errors too:
+     python -m dataset_builder import-answers my-corpus results.jsonl
+4. Give the first command again. It settles the rows that have their answers, and writes the requests of step 2 and
+   those that failed. Go on until no request is left.
+
+A request in a file that is still there, and whose result is not in, is not written again. The rows can also be
+finished by `paraphrase --generator openai` with the same options, which asks an endpoint for what is left.
 """
 
 
@@ -54,12 +74,6 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))
 
 
-def say(text: str) -> None:
-    """Print for a person: other people's text in it cannot move the cursor."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
-
-
 def parser() -> argparse.ArgumentParser:
     """Declare the command line."""
     main = _Parser(prog=PROG, description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,95 +84,30 @@ def parser() -> argparse.ArgumentParser:
         description=PARAPHRASE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_captions(paraphrase)
-    _add_generator(paraphrase)
-    _add_filters(paraphrase)
-    _add_running(paraphrase)
+    options.add_captions(paraphrase)
+    options.add_generator(paraphrase)
+    options.add_filters(paraphrase)
+    _add_calling(options.add_running(paraphrase))
+    _add_batches(commands)
     _add_export(commands)
     _add_stats(commands)
+    _add_rejected(commands)
     _add_publish(commands)
     return main
 
 
-def _add_captions(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("captions")
-    which = group.add_mutually_exclusive_group(required=True)
-    which.add_argument("--captions", help="a .txt file (one caption per line), or a .jsonl, .csv or .parquet file")
-    which.add_argument("--dataset_name", help="or the folder or Hub id of a data set, which is streamed")
-    group.add_argument("--dataset_split", default="train", help="split of the data set (default: %(default)s)")
-    group.add_argument("--caption_column", default="caption", help="column of the captions (default: %(default)s)")
+def _add_calling(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--image_id_column",
-        default="image_id",
-        help="column that names the picture; without it the row number is taken (default: %(default)s)",
-    )
-    group.add_argument("--limit", type=int, help="read only the first LIMIT rows, e.g. 1000 to try (default: all)")
-    group.add_argument("--output", required=True, help="folder of the corpus; the journal is kept in it")
-
-
-def _add_generator(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("generator")
-    group.add_argument(
-        "--generator",
-        choices=tuple(GENERATORS),
-        required=True,
-        help="openai: any OpenAI-compatible endpoint (vLLM, TGI, llama.cpp, transformers serve, OpenAI); "
-        "transformers: a model on this machine; rules: synonyms and syntax, offline, to try the job",
-    )
-    add_model_arguments(group)
-    group.add_argument(
-        "--prompt_1", default=PROMPT_1, help="prompt of step 1; {} stands for the caption (default: %(default)s)"
+        "--concurrency",
+        type=int,
+        default=64,
+        help="calls in flight at once, in all parts together (default: %(default)s)",
     )
     group.add_argument(
-        "--prompt_2",
-        default=PROMPT_2,
-        help="prompt of step 2; {} stands for the first paraphrase (default: %(default)s)",
+        "--dry_run",
+        action="store_true",
+        help="show the first prompts, and what is left to ask at what price; call nothing and write nothing",
     )
-    for name, backend in GENERATORS.items():
-        backend.add_arguments(parser.add_argument_group(f"generator {name}"))
-
-
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("filters", "What a filter drops is counted by reason: see the command stats.")
-    default = Limits()
-    group.add_argument(
-        "--min_words", type=int, default=default.min_words, help="drop captions of fewer words (default: %(default)s)"
-    )
-    group.add_argument(
-        "--max_words", type=int, default=default.max_words, help="drop captions of more words (default: %(default)s)"
-    )
-    group.add_argument(
-        "--max_length_ratio",
-        type=float,
-        default=default.max_length_ratio,
-        help="drop a paraphrase that is this many times longer or shorter than its text (default: %(default)s)",
-    )
-    group.add_argument(
-        "--similarity_model",
-        help="folder or Hub id of a sentence encoder, e.g. sentence-transformers/all-MiniLM-L6-v2. It compares each "
-        "paraphrase with its text, for the two limits below (default: none, no comparison)",
-    )
-    group.add_argument(
-        "--min_similarity",
-        type=float,
-        default=default.min_similarity,
-        help="drop a paraphrase whose cosine similarity is lower: it means something else. 0.6 is a mild limit "
-        "(default: %(default)s, drop none)",
-    )
-    group.add_argument(
-        "--max_similarity",
-        type=float,
-        default=default.max_similarity,
-        help="drop a paraphrase whose cosine similarity is higher: it is a copy (default: %(default)s, drop none)",
-    )
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("running")
-    group.add_argument("--concurrency", type=int, default=64, help="calls in flight at once (default: %(default)s)")
-    group.add_argument("--dry_run", action="store_true", help="show the first prompts and an estimate; call nothing")
-    group.add_argument("--price_in", type=float, help="price of a million tokens in, to show the cost")
-    group.add_argument("--price_out", type=float, help="price of a million tokens out, to show the cost")
     group.add_argument(
         "--runner",
         choices=("local", "ray"),
@@ -170,6 +119,34 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=2,
         help="into how many parts ray divides the rows; keep it when you start again (default: %(default)s)",
+    )
+
+
+def _add_batches(commands) -> None:
+    requests = commands.add_parser(
+        "requests",
+        help="write what is still to be asked to a file, for a batch API",
+        description=REQUESTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_captions(requests)
+    options.add_generator(requests, ("openai",))
+    options.add_filters(requests)
+    options.add_running(requests).add_argument(
+        "--requests_file",
+        help="file to write, ending in .jsonl; where it is there already, and past 50,000 requests or 200 MB, its "
+        "name gets -2, -3 ... (default: requests.jsonl in OUTPUT)",
+    )
+    requests.set_defaults(concurrency=64)
+    answers = commands.add_parser(
+        "import-answers",
+        help="take the results of a batch API into the corpus",
+        description="Take files of results, with answers and errors, into the corpus. Nothing is taken twice. Then "
+        "give the command `requests` again: it settles the rows, and writes what is left to ask.",
+    )
+    answers.add_argument("corpus", help="folder of the corpus")
+    answers.add_argument(
+        "results", nargs="+", metavar="FILE", help="what the batch API or `vllm run-batch -o FILE` wrote"
     )
 
 
@@ -199,12 +176,31 @@ def _add_stats(commands) -> None:
     stats.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_rejected(commands) -> None:
+    rejected = commands.add_parser(
+        "rejected",
+        help="list the rows that were dropped, with the answers as they came",
+        description="List the rows that are rejected or failed: caption, step, reason, and the answer as it came.",
+    )
+    rejected.add_argument("corpus", help="folder of the corpus")
+    rejected.add_argument(
+        "--reason", help="only those of this reason, e.g. refused or 'step 2: refused' (default: all)"
+    )
+    rejected.add_argument(
+        "--format",
+        choices=("table", "jsonl"),
+        default="table",
+        help="table: cut to fit a line; jsonl: all of it (default: %(default)s)",
+    )
+
+
 def _add_publish(commands) -> None:
     publish = commands.add_parser(
         "publish",
         help="push the corpus to the Hub, with a card",
         description="Push the finished rows to the Hub as Parquet, with a card that says how they were made. Log in "
-        "first, with `hf auth login` or HF_TOKEN.",
+        "first, with `hf auth login` or HF_TOKEN. After a stop, give the same command again: what has arrived is not "
+        "sent again.",
     )
     publish.add_argument("corpus", help="folder of the corpus")
     publish.add_argument("repo_id", help="the data set's name on the Hub: org/name")
@@ -220,106 +216,84 @@ def _add_publish(commands) -> None:
         default=1.0,
         help="percentage of the pictures that go to the split validation (default: %(default)s)",
     )
-    publish.add_argument("--private", action="store_true", help="create the repository as a private one")
-
-
-def job_of(args: argparse.Namespace) -> job.Job:
-    """Return the job that `paraphrase` was asked for. Raises InputError."""
-    return job.Job(
-        output=Path(args.output),
-        generator=args.generator,
-        make_generator=functools.partial(GENERATORS[args.generator].from_args, args),
-        captions=args.captions,
-        dataset_name=args.dataset_name,
-        dataset_split=args.dataset_split,
-        caption_column=args.caption_column,
-        image_id_column=args.image_id_column,
-        limit=args.limit,
-        prompts=(args.prompt_1, args.prompt_2),
-        limits=Limits(
-            min_words=args.min_words,
-            max_words=args.max_words,
-            max_length_ratio=args.max_length_ratio,
-            min_similarity=args.min_similarity,
-            max_similarity=args.max_similarity,
-        ),
-        similarity_model=args.similarity_model,
-        concurrency=args.concurrency,
-        price_in=args.price_in,
-        price_out=args.price_out,
+    publish.add_argument(
+        "--private",
+        action="store_true",
+        help="keep a repository that is made here private (default: private until all is there, then public)",
     )
+    publish.add_argument("--revision", help="branch to push to; made if it is not there (default: main)")
+    publish.add_argument("--tag", help="name for what was pushed, e.g. v1.0, for load_dataset(..., revision=TAG)")
 
 
-def dry_run(todo: job.Job) -> None:
-    """Print the first three prompts and an estimate: 4 characters per token, answers as long as their texts."""
-    shown = count = characters = 0
-    for idx, image_id, caption in tqdm(todo.rows(), unit="row", desc="Reading"):
-        count += 1
-        try:
-            text = check_caption(caption, todo.limits)
-        except Rejected as error:
-            if count <= 20:
-                say(f"row {idx + 1} ({image_id}): {caption!r:.200} would be rejected: {error}")
-            continue
-        characters += len(text)
-        if shown < 3:
-            shown += 1
-            say(f"row {idx + 1} ({image_id})\n  step 1: {todo.prompts[0].replace('{}', text, 1)}")
-            say(f"  step 2: {todo.prompts[1].replace('{}', '<the answer to step 1>', 1)}")
-    tokens_out = math.ceil(2 * characters / 4)
-    tokens_in = tokens_out + math.ceil(count * sum(map(len, todo.prompts)) / 4)
-    cost = todo.cost(tokens_in, tokens_out)
-    say(
-        f"{count:,} rows, about {tokens_in:,} tokens in and {tokens_out:,} out"
-        + (f", cost {cost:.2f}" if cost is not None else "")
-    )
-
-
-def paraphrase(args: argparse.Namespace) -> None:
-    """Run the command `paraphrase`."""
-    todo = job_of(args)
+def paraphrase(args: argparse.Namespace) -> int:
+    """Run the command `paraphrase`. Returns the exit status."""
+    todo = options.job_of(args)
     if args.dry_run:
-        dry_run(todo)
-        return
+        job.dry_run(todo, say)
+        return 0
+    progress = None
     if args.runner == "ray":
         from .ray_runner import run_on_ray
 
-        run_on_ray(todo, args.partitions)
+        run_on_ray(todo, args.partitions, say)
     else:
-        job.run(todo)
-    print_statistics(corpus.statistics(args.output))
+        progress = job.run(todo, tell=say)
+    info = corpus.statistics(args.output)
+    print_statistics(info)
+    is_empty = bool(info["rows"]) and not info["rows"].get("done")
+    if progress and progress.reasons and is_empty:
+        say(leading_reason(progress.reasons, progress.examples))
+    return NOT_ALL if info["rows"].get("failed") or is_empty else 0
 
 
-def print_statistics(info: dict) -> None:
-    """Print what `corpus.statistics` gives."""
-    total = sum(info["rows"].values())
-    say(f"{total:,} rows: " + ", ".join(f"{count:,} {status}" for status, count in sorted(info["rows"].items())))
-    for reason, count in info["reasons"].items():
-        say(f"  {count:>9,}  {count / total:6.1%}  {reason}")
-    say(f"{info['answers']:,} answers, {info['tokens_in']:,} tokens in, {info['tokens_out']:,} out")
-    if info["rows"].get("failed"):
-        say("Give the same command again to retry the failed rows.")
+def requests(args: argparse.Namespace) -> int:
+    """Run the command `requests`. Returns the exit status."""
+    from .batch import write_requests
+
+    path = Path(args.requests_file or Path(args.output) / "requests.jsonl")
+    if path.suffix != ".jsonl":
+        raise InputError(f"--requests_file {path}: must end in .jsonl, as batch APIs want it.")
+    write_requests(options.job_of(args), path, say)
+    return 0
 
 
-def _run(args: argparse.Namespace) -> None:
-    if args.command == "paraphrase":
-        paraphrase(args)
-    elif args.command == "export":
+def import_answers(args: argparse.Namespace) -> int:
+    """Run the command `import-answers`. Returns the exit status."""
+    from . import batch
+
+    imported = batch.import_answers(args.corpus, args.results)
+    for line in imported.told():
+        say(line)
+    return NOT_ALL if imported.failed or imported.unknown or imported.unreadable else 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command in ("paraphrase", "requests", "import-answers"):
+        return {"paraphrase": paraphrase, "requests": requests, "import-answers": import_answers}[args.command](args)
+    if args.command == "export":
         count = corpus.export(args.corpus, args.output, args.format)
         say(f"{args.output}: {count:,} rows")
     elif args.command == "stats":
         info = corpus.statistics(args.corpus)
         print(json.dumps(info, indent=1)) if args.json else print_statistics(info)
+    elif args.command == "rejected":
+        rows = (row for path in journals(args.corpus) for row in lost_rows(path, args.reason))
+        print_lost(rows, as_table=args.format == "table")
     else:
-        url = corpus.publish(
+        from .publishing import publish
+
+        url = publish(
             args.corpus,
             args.repo_id,
             license=args.license,
             config_name=args.config_name,
             validation_percentage=args.validation_percentage,
             private=args.private,
+            revision=args.revision,
+            tag=args.tag,
         )
         say(f"published: {url}")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -331,7 +305,7 @@ def main(argv: list[str] | None = None) -> None:
         for own in (handler, *logging.getLogger(name).handlers):
             own.setFormatter(_Formatter("%(message)s"))
     try:
-        _run(args)
+        status = _run(args)
     except BrokenPipeError:  # e.g. `stats | head`
         sys.stdout = None  # type: ignore[assignment]
         sys.exit(1)
@@ -339,6 +313,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"{PROG}: {short(error)}")
     except KeyboardInterrupt:
         sys.exit("\nStopped. What was answered is kept; give the same command again to go on.")
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

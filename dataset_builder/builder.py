@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import logging
-import lzma
-import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +11,11 @@ from typing import Any, ClassVar
 import datasets
 from datasets import DatasetDict
 
-from . import scenes
+from . import parquet, scenes
 from .errors import InputError
-from .sources import LONGEST_LINE, checked_file, jsonl_rows, parquet_rows, parsed_json
+from .files import kind_of, lines, parsed_json
+from .partners import Paraphrases
+from .shards import PICTURES, read_samples, texts_of
 from .triples import COLUMNS, TEXT_COLUMNS, is_in_validation, problem_of
 
 CITATION = """@inproceedings{kim-etal-2024-fine,
@@ -27,9 +25,6 @@ CITATION = """@inproceedings{kim-etal-2024-fine,
     booktitle = {Findings of the Association for Computational Linguistics: EACL 2024},
     year = {2024}
 }"""
-PICTURES = ("jpg", "jpeg", "png", "webp")
-COMPRESSION = (zlib.error, lzma.LZMAError)
-LARGEST_PICTURE = 2**28  # bytes; more is no picture, but a header that lies or an archive that fills the memory
 logger = logging.getLogger(__name__)
 
 
@@ -66,11 +61,13 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
 
     * `scenes`: the embedded corpus. Splits `train`, `validation` (worded as `train`), `test`, `test_unseen`.
     * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`.
-    * `webdataset`: tar shards as img2dataset writes them, compressed or not, the texts in each sample's JSON. A shard
-      that is cut is refused.
+    * `webdataset`: tar shards as img2dataset writes them, compressed or not. The texts are in each sample's JSON, or
+      in files of triples that are named beside the shards, `data_files=["shards/*.tar", "pairs.parquet"]`: these are
+      joined by the sample's key (see `partners.Paraphrases`). A shard that is cut is refused.
 
     The configs that read files have the splits `train` and `validation`, by a stable hash of `image_id`: a picture is
-    never in both. Rows without the texts are named, counted and left out. `num_proc` and `as_streaming_dataset` work.
+    never in both. Rows without the texts are named, counted and left out, and so are samples and triples without a
+    partner. `num_proc` and `as_streaming_dataset` work (a stream does not know which triples have no picture).
 
     Raises:
         InputError: the config has no `data_files`, a file cannot be read, or it has the same caption of the same
@@ -86,6 +83,7 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
         ParaCLIPConfig(name="webdataset", description="Tar shards, as img2dataset writes them."),
     ]
     DEFAULT_CONFIG_NAME = "scenes"
+    _paraphrases: Paraphrases | None = None
 
     def _info(self) -> datasets.DatasetInfo:
         has_pictures = self.config.name in ("scenes", "webdataset") or self.config.image_dir is not None
@@ -113,21 +111,46 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
         if not self.config.data_files:
             raise InputError(f"The config {self.config.name!r} reads files: name them with data_files=...")
         files = [str(file) for split in self.config.data_files.values() for file in split]
+        if self.config.name == "webdataset":
+            texts = [file for file in files if kind_of(file) in (".jsonl", ".parquet")]
+            files = [file for file in files if file not in texts]
+            self._paraphrases = Paraphrases(self._triples(texts)) if texts else None
         return [
-            datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "files": files})
+            datasets.SplitGenerator(
+                name=name, gen_kwargs={"split": name, "files": files, "paraphrases": self._paraphrases}
+            )
             for name in ("train", *(["validation"] if self.config.validation_percentage else []))
         ]
 
-    def _generate_examples(self, split: str, num_rows: int = 0, files: Sequence[str] = ()):
+    def _triples(self, files: list[str]) -> datasets.Dataset:
+        """Files of triples of one kind, as the config of that kind reads them."""
+        config_name = kind_of(files[0]).removeprefix(".")
+        builder = ParaCLIPParaphrases(
+            config_name=config_name, data_files=files, validation_percentage=0, cache_dir=self._cache_dir_root
+        )
+        builder.download_and_prepare()
+        return builder.as_dataset("train")
+
+    def download_and_prepare(self, *args, **kwargs):
+        """As of any builder; then, name the triples that found no picture."""
+        super().download_and_prepare(*args, **kwargs)
+        if self._paraphrases is not None:
+            self._paraphrases.report_missing(self.as_dataset())
+
+    def _generate_examples(
+        self, split: str, num_rows: int = 0, files: Sequence[str] = (), paraphrases: Paraphrases | None = None
+    ):
         if self.config.name == "scenes":
             yield from enumerate(scenes.generate(split, num_rows, self.config.seed))
             return
         read = {"jsonl": _jsonl_rows, "parquet": _parquet_rows, "webdataset": _webdataset_rows}[self.config.name]
+        if paraphrases is not None:
+            read = functools.partial(_joined_rows, paraphrases)
         seen: set[int] = set()  # hashes: 60 bytes per row
         bad = 0
         for file in files:
             for where, row in read(file):
-                problem = problem_of(row)
+                problem = row if isinstance(row, str) else problem_of(row)
                 if problem is None and self.config.name == "webdataset" and not row["image"]:
                     problem = "has no picture"
                 if problem is not None:
@@ -151,77 +174,39 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                 yield f"{file} {where}", example
         if bad and split == "train":
             logger.warning("%d bad rows left out", bad)
+        if paraphrases is not None and split == "train":
+            paraphrases.report_others()
 
 
 def _jsonl_rows(file: str) -> Iterator[tuple[str, Any]]:
-    return ((f"line {number}", row) for number, row in enumerate(jsonl_rows(file), start=1))
+    return ((f"line {number}", parsed_json(line)) for number, line in enumerate(lines(file), start=1))
 
 
 def _parquet_rows(file: str) -> Iterator[tuple[str, Any]]:
-    return ((f"row {number}", row) for number, row in enumerate(parquet_rows(file, COLUMNS), start=1))
+    found = [name for name in COLUMNS if name in parquet.columns(file)]
+    rows = parquet.rows(file, found)
+    return ((f"row {number}", dict(zip(found, values))) for number, values in enumerate(rows, start=1))
 
 
 def _webdataset_rows(file: str) -> Iterator[tuple[str, Any]]:
-    """A sample's files follow one another in the tar and share their name up to the first dot of the base name."""
-    key = None
-    try:
-        with tarfile.open(checked_file(file), "r|*", tarinfo=_Member) as tar:
-            for key, group in itertools.groupby(_members(tar), key=lambda item: item[0]):
-                parts = {suffix: data for _, suffix, data in group}
-                row = parsed_json(parts.get("json"))
-                if isinstance(row, dict):
-                    row = {"image_id": key, **row}
-                    picture = next((parts[suffix] for suffix in PICTURES if suffix in parts), None)
-                    row["image"] = picture and {"path": None, "bytes": picture}
-                yield f"sample {key}", row
-            while rest := tar.fileobj.read(2**16):  # type: ignore[union-attr]
-                if rest.strip(b"\0"):
-                    raise tarfile.ReadError("more follows its end, as if two shards were joined")
-    except (tarfile.TarError, OSError, EOFError, TypeError, ValueError, OverflowError, *COMPRESSION) as error:
-        if isinstance(error, InputError):
-            raise
-        place = "before the first sample" if key is None else f"after sample {key}"
-        raise InputError(
-            f"{file}, {place}: cannot be read as a tar file: {error}. The shard is cut or damaged: download it again."
-        ) from error
+    for key, parts in read_samples(file, ("json", *PICTURES)):
+        row = parsed_json(parts.get("json"))
+        if isinstance(row, dict):
+            row = {"image_id": key, **row}
+            picture = next((parts[suffix] for suffix in PICTURES if suffix in parts), None)
+            row["image"] = picture and {"path": None, "bytes": picture}
+        yield f"sample {key}", row
 
 
-class _Member(tarfile.TarInfo):
-    """A header. Without this class, tarfile takes a damaged header or the end of the file for the end of the tar."""
-
-    @classmethod
-    def frombuf(cls, *args, **kwargs):
-        member = super().frombuf(*args, **kwargs)
-        if member.size < 0 or (member.size > LONGEST_LINE and not member.isreg()):
-            raise tarfile.ReadError("a header says an impossible size")
-        return member
-
-    @classmethod
-    def fromtarfile(cls, tarfile_):
-        try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            if tarfile_.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("its end marker is cut") from None
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"it has no end marker ({error})") from error
-
-
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """(sample's name, suffix, content) of each file that is read; links, folders and devices are not."""
-    for member in tar:
-        name = re.fullmatch(r"(?:\./)*((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
-        if name is None or not member.isreg() or (suffix := name[2].lower()) not in ("json", *PICTURES):
-            continue
-        if member.size > (LARGEST_PICTURE if suffix in PICTURES else LONGEST_LINE):
-            raise tarfile.ReadError(f"{member.name} is said to have {member.size:,} bytes")
-        content = tar.extractfile(member)
-        assert content is not None  # it is a regular file
-        data = content.read()
-        if len(data) != member.size:
-            raise tarfile.ReadError(f"{member.name} is cut")
-        yield name[1], suffix, data
+def _joined_rows(paraphrases: Paraphrases, file: str) -> Iterator[tuple[str, Any]]:
+    """The triples of each sample, or what keeps it from being used."""
+    for key, parts in read_samples(file, ("json", "txt", *PICTURES)):
+        picture = next((parts[suffix] for suffix in PICTURES if suffix in parts), None)
+        triples = paraphrases.of(key, texts_of(key, parts) or {})
+        if not triples:
+            yield f"sample {key}", "has no paraphrases"
+        for number, triple in enumerate(triples, start=1):
+            yield f"sample {key} ({number})", {**triple, "image": picture and {"path": None, "bytes": picture}}
 
 
 def load_scenes(**config) -> DatasetDict:

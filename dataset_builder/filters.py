@@ -1,25 +1,30 @@
 """What is dropped on the way to a corpus, and why: every check has a reason, and every reason is counted.
 
-Three checks: `check_caption` (is this text worth a call?), `clean_answer` (what did the language model really say?)
-and `check_paraphrase` (does it still mean the same, in other words?). Each raises `Rejected` with one of `REASONS`.
+`check_caption` asks whether a text is worth a call, `answers.clean_answer` what the language model really said, and
+`check_paraphrase` whether that still means the same, in other words. Each raises `Rejected` with one of `REASONS`.
 """
-
-# ruff: noqa: RUF001 (typographic quotation marks are what models write)
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from .language import surely
+from .pii import has_personal_data
+from .wording import contradiction, digits_differ
+
+VERSION = 2  # part of the recipe: raise it when a filter changes, and rows are made again from the answers
 
 REASONS = {
     # of a caption
     "unreadable row": "not a text, or a line that cannot be parsed",
+    "left out": "not what `--where` asks for, or of another split than `--split`",
     "too few words": "fewer than the paper's 2 words",
     "too many words": "more than the paper's 15 words",
     "too long": "more than 4,000 characters",
+    "person tag": "a name that the data set's makers replaced by <PERSON>",
+    "personal data": "an e-mail address, a telephone number or a postal address",
     "duplicate": "the same caption of the same picture came before",
     # of a caption and of an answer
     "control characters": "control characters, or bytes that are not UTF-8",
@@ -34,10 +39,21 @@ REASONS = {
     # of a paraphrase
     "unchanged": "the same as the text except for case, punctuation and articles",
     "length": "more than `max_length_ratio` times shorter or longer than the text",
-    "numbers": "numbers that differ from the text's",
-    "negation": "a negation appeared or disappeared",
+    "numbers": "a number that the text does not account for, or one that is lost",
+    "negation": "a negation appeared, disappeared or moved",
+    "gender": "a man became a woman, or the like",
+    "colours": "a colour became another, or is another thing's",
+    "things": "an animal, a vehicle, a dish or the like became another",
+    "activities": "a sport, an instrument or a posture became another",
+    "directions": "left became right, above became below, or the like",
+    "opposites": "a word became its opposite, or is another thing's",
+    "times": "a time of day or year, or the weather, became another",
+    "places": "a place became another",
+    "units": "a unit became another",
+    "roles": "who does what to whom changed",
     "meaning": "less similar to the text than `min_similarity`",
     "copy": "more similar to the text than `max_similarity`",
+    "entailment": "does not follow from the text, or the text from it, with `min_entailment`",
 }
 
 
@@ -58,6 +74,9 @@ class Limits:
     max_length_ratio: float = 3.0  # in characters, either way
     min_similarity: float = -1.0  # cosine of the encoder --similarity_model; a lower one is another meaning
     max_similarity: float = 1.0  # a higher one is a mere copy
+    min_entailment: float = 0.5  # probability by --nli_model that each of two texts follows from the other
+    drop_pii: bool = False  # e-mail addresses, telephone numbers, postal addresses
+    person_tags: str = "drop"  # or "keep": captions with <PERSON>, which CC12M has for names
 
 
 # Every text is measured before any expression below sees it, so that a hostile one cannot hold up the job.
@@ -66,19 +85,33 @@ LONGEST = 4000  # characters
 
 
 # ------------------------------------------------------------------------------------------------------- captions
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffd-\uffff\ud800-\udfff]")
 _MARKUP = re.compile(
     r"</?[a-z][^<>]*>|&(?:[a-z]+|#\d+);|https?://|www\.|\[[^\[\]]*\]\([^()]*\)|<\|[^<>]*\|>|```|\{\{|\{\}",
     re.IGNORECASE,
 )
 
 
+PERSON = "<PERSON>"
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\xad"))  # of no width, and hyphens that show at a line's end
+
+
+class LeftOut(str):
+    """The caption of a row that its source leaves out: it comes along to be counted."""
+
+
 def check_caption(caption: object, limits: Limits) -> str:
     """Return the caption with single spaces. Raises Rejected."""
+    if isinstance(caption, LeftOut):
+        raise Rejected("left out")
     if not isinstance(caption, str):
         raise Rejected("unreadable row")
-    text = _normalized(" ".join(caption.split()))
-    _check_characters(text)
+    text = normalized(" ".join(caption.split()))
+    if PERSON in text and limits.person_tags == "drop":
+        raise Rejected("person tag")
+    check_characters(text.replace(PERSON, ""))
+    if limits.drop_pii and has_personal_data(text):
+        raise Rejected("personal data")
     words = len(text.split())
     if words < limits.min_words:
         raise Rejected("too few words")
@@ -87,175 +120,79 @@ def check_caption(caption: object, limits: Limits) -> str:
     return text
 
 
-def _normalized(text: str) -> str:
-    """NFC, whose time is quadratic in the number of accents on one letter. Raises Rejected if the text is too long."""
+def normalized(text: str) -> str:
+    """NFC without invisible characters. Raises Rejected if the text is too long: NFC's time may be quadratic."""
     if len(text) > LONGEST:
         raise Rejected("too long")
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 
 
-def _check_characters(text: str) -> None:
+def check_characters(text: str) -> None:
+    """Raise Rejected for what is no plain text."""
     if _CONTROL.search(text):
         raise Rejected("control characters")
     if _MARKUP.search(text):
         raise Rejected("markup")
 
 
-# -------------------------------------------------------------------------------------------------------- answers
-_THOUGHT_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"(?:i(?:'|’)?m (?:really |very )?sorry|i am (?:really |very )?sorry|sorry,? (?:but|i)|i apologi[sz]e"
-    r"|(?:unfortunately,? )?i (?:can(?:no|'|’)?t|can not|could ?n(?:o|'|’)t|won(?:'|’)t|am unable|am not able)"
-    r"|i(?:'|’)m (?:unable|not able)|as an? (?:ai|artificial|large language|language model)"
-    r"|(?:please|could you|can you) (?:please )?(?:provide|share|give me|clarify)|there is no (?:caption|text) )",
-    re.IGNORECASE,
-)
-_PREAMBLE = re.compile(
-    r"^(?:(?:sure|certainly|of course|absolutely|okay|ok)(?: thing)?\s*[!,.:]\s*)?"
-    r"(?:(?:(?:here(?:'|’)?s|here is|here are|this is|the following is)\b[^:\n\"“]{0,100}"
-    r"|(?:the |a |my |one )?(?:possible |concise |short )?"
-    r"(?:paraphrase|paraphrased|paraphrasing|rephrased|reworded|rewritten|output|answer|caption|response|result)"
-    r"(?: (?:caption|text|version|sentence|of the (?:given )?(?:caption|text)|could be|would be|is))*)\s*:\s*)?",
-    re.IGNORECASE,
-)
-_LIST_ITEM = re.compile(r"^(?:[-*•]|\(?\d{1,2}[.)])\s+")
-_EXPLANATION = re.compile(
-    r"\b(?:note that|explanation|alternatively|or simply|another option|in this paraphrase"
-    r"|i (?:have )?(?:replaced|changed|used)"
-    r"|let me know|hope this helps|option \d)\b",
-    re.IGNORECASE,
-)
-_ALTERNATIVES = re.compile(r"[\"”]\s*(?:or|/|,|;)\s*[\"“]", re.IGNORECASE)
-_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "`": "`", "**": "**", "*": "*", "_": "_"}
-
-
-def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -> str:
-    """Return what a language model answered, without quotes, preamble, bullet or thoughts. Raises Rejected.
-
-    Only what is certain is removed: an answer with several candidates is rejected, and never guessed at.
+# ---------------------------------------------------------------------------------------------------- paraphrases
+def check_paraphrase(paraphrase: str, source: str, limits: Limits, caption: str | None = None) -> None:
+    """Raise Rejected if the wording did not change, or if the meaning surely did.
 
     Args:
-        answer: the message's content.
-        source: the text it was to paraphrase.
-        finish_reason: as the chat completions API gives it.
+        paraphrase: of `source`.
+        source: x in step 1, x' in step 2.
+        limits: `max_length_ratio` and `drop_pii` count.
+        caption: x, which x'' must neither repeat nor contradict.
     """
-    if finish_reason == "length":
-        raise Rejected("truncated")
-    if finish_reason == "content_filter":
-        raise Rejected("refused")
-    # what comes before the last end of a thought is thought; some chat templates leave its beginning out
-    text = _normalized(_THOUGHT_END.split(answer or "")[-1].strip())
-    if not text:
-        raise Rejected("empty")
-    if re.match(r"<think(?:ing)?>", text, re.IGNORECASE):
-        raise Rejected("truncated")
-    if "paraphrase the given" in text.lower() and "paraphrase the given" not in source.lower():
-        raise Rejected("echoed prompt")
-    if _REFUSAL.match(text):
-        raise Rejected("refused")
-    preamble = _PREAMBLE.match(text)
-    own = _PREAMBLE.match(source)  # the text itself may begin so
-    if preamble and not (own and own.group()):
-        text = text[preamble.end() :].strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip(" \t-_*=")]
-    if not lines:
-        raise Rejected("empty")
-    if len(lines) > 1 or _ALTERNATIVES.search(text) or (_EXPLANATION.search(text) and not _EXPLANATION.search(source)):
-        raise Rejected("several answers")
-    text = lines[0]
-    if not _LIST_ITEM.match(source):
-        text = _LIST_ITEM.sub("", text)
-    text = _unquoted(" ".join(text.split()), source)
-    if not re.search(r"\w", text):
-        raise Rejected("empty")
-    _check_characters(text)
-    if _REFUSAL.match(text):
-        raise Rejected("refused")
-    if is_other_language(text, source):
-        raise Rejected("other language")
-    return text
-
-
-def _unquoted(text: str, source: str) -> str:
-    """The text without quotes or emphasis around all of it; one that never closes means that something is lost."""
-    for opening, closing in _QUOTES.items():
-        if text.startswith(opening) and not source.startswith(opening):
-            body, end = text[len(opening) :], ""
-            if body.endswith((f"{closing}.", f"{closing},")):  # "a cat". -> a cat.
-                body, end = body[:-1], body[-1]
-            if body.endswith(closing) and closing not in body[: -len(closing)].replace(f"{closing}s ", ""):
-                return _unquoted((body[: -len(closing)] + end.replace(",", "")).strip(), source)
-            if closing not in body and opening in ('"', "“", "«"):
-                raise Rejected("truncated")
-    return text
-
-
-@functools.cache
-def _identifier():
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-def is_other_language(text: str, source: str) -> bool:
-    """Whether `text` is surely not in the language of `source`, by its script or by its words (py3langid).
-
-    A few words say little, and names mislead, so it takes 4 words and a probability of 0.7: of 2,786 English captions
-    and paraphrases of Flickr8k none is then taken for another language.
-    """
-    if _latin_share(source) > 0.8 and _latin_share(text) < 0.8:
-        return True
-    if len(text.split()) < 4:
-        return False
-    language, probability = _identifier().classify(text)
-    return language != "en" and probability > 0.7 and _identifier().classify(source)[0] == "en"
-
-
-def _latin_share(text: str) -> float:
-    letters = [character for character in text if character.isalpha()]
-    return sum("LATIN" in unicodedata.name(letter, "") for letter in letters) / max(1, len(letters))
-
-
-# ---------------------------------------------------------------------------------------------------- paraphrases
-_SMALL = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
-_NUMBER_WORDS = {word: str(i) for i, word in enumerate(_SMALL.split("|"))} | {
-    "twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "thousand": "1000", "dozen": "12",
-    "pair": "2", "couple": "2", "duo": "2", "both": "2", "twin": "2", "twins": "2", "trio": "3", "triple": "3",
-    "quartet": "4", "first": "1st", "second": "2nd", "third": "3rd", "half": "1/2",
-}  # fmt: skip
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|without|lacks?|lacking|cannot|minus|\w+n['’]t)\b"
-    r"|\b(?:devoid|bereft|free|absence|empty) of\b|\b(?!un|nonethe|neverthe|regard)\w{3,}less\b",
-    re.IGNORECASE,
-)
-
-
-def check_paraphrase(paraphrase: str, source: str, limits: Limits) -> None:
-    """Raise Rejected if the wording did not change, or if the length, the numbers or a negation changed."""
-    if _bare(paraphrase) == _bare(source):
-        raise Rejected("unchanged")
     if not 1 / limits.max_length_ratio <= len(paraphrase) / len(source) <= limits.max_length_ratio:
         raise Rejected("length")
-    if numbers(paraphrase) != numbers(source):
-        raise Rejected("numbers")
-    if bool(_NEGATION.search(paraphrase)) != bool(_NEGATION.search(source)):
-        raise Rejected("negation")
-
-
-def check_similarity(similarity: float, limits: Limits) -> None:
-    """Raise Rejected if the cosine of two sentence embeddings is outside the limits."""
-    if not similarity >= limits.min_similarity:  # catches NaN
-        raise Rejected("meaning")
-    if similarity > limits.max_similarity:
-        raise Rejected("copy")
+    if limits.drop_pii and has_personal_data(paraphrase):
+        raise Rejected("personal data")
+    is_english = surely(source) in ("en", None)
+    for text in dict.fromkeys((source, caption or source)):
+        if _bare(paraphrase) == _bare(text):
+            raise Rejected("unchanged")
+        if not is_english and digits_differ(text, paraphrase):
+            raise Rejected("numbers")
+        if is_english and (reason := contradiction(text, paraphrase)):
+            raise Rejected(reason)
 
 
 def _bare(text: str) -> list[str]:
     return [word for word in re.findall(r"\w+", text.casefold()) if word not in ("a", "an", "the")]
 
 
-def numbers(text: str) -> Counter[str]:
-    """Count the numbers in a text, digits and words alike. One is left out: "one" and "a" are hardly ever a count."""
-    found = re.findall(r"\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?|[a-z]+", text.lower())
-    values = [_NUMBER_WORDS.get(token, token if token[0].isdigit() else None) for token in found]
-    return Counter(value for value in values if value is not None and value != "1")
+# ------------------------------------------------------------------------------------------------------------- recipe
+def checks_done(recipe: dict) -> list[str]:
+    """What was checked of a corpus made by a recipe, and at last what was not, in sentences for its card."""
+    if not recipe.get("filters"):
+        return ["Filtered as in version 0.2: length, refusals, language, numbers, and whether there is a negation."]
+    limits = asdict(Limits()) | recipe.get("limits", {})
+    said = [
+        f"Captions have {limits['min_words']} to {limits['max_words']} words and no markup.",
+        "Answers that are refusals, several alternatives, explanations, cut off, or in another language were dropped.",
+        "By words, where they are certain: each paraphrase against its text, and the second one against the caption "
+        "too, for numbers, negation, gender, colours, directions, opposites, times, places, units, kinds of things, "
+        "and who does what to whom. This reads English only, and finds some false paraphrases, not all.",
+        f"A paraphrase is at most {limits['max_length_ratio']:g} times as long or as short as its text.",
+    ]
+    if limits["person_tags"] == "keep":
+        said.append("Captions with the tag <PERSON> were kept as they are.")
+    if limits["drop_pii"]:
+        said.append("Texts with patterns of e-mail addresses, telephone numbers or postal addresses were dropped.")
+    if model := recipe.get("similarity_model"):
+        low, high = limits["min_similarity"], limits["max_similarity"]
+        said.append(f"By similarity: cosines by {model} are between {low:g} and {high:g}.")
+    if model := recipe.get("nli_model"):
+        said.append(f"By entailment both ways: {model} gives at least {limits['min_entailment']:g} to each.")
+    missing = [
+        what
+        for what, done in (
+            ("similarity by a sentence encoder", recipe.get("similarity_model")),
+            ("entailment", recipe.get("nli_model")),
+            ("personal data", limits["drop_pii"]),
+        )
+        if not done
+    ]
+    return [*said, f"Not checked: {', '.join([*missing, 'whether captions are true of their pictures'])}."]

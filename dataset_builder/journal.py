@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import json
-import os
 import queue
 import re
 import sqlite3
@@ -22,17 +20,20 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from .errors import InputError
+from .database import OF_REASON, SCHEMA, check_plain, check_texts, missing, read, told
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    key BLOB PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS recipes (id INTEGER PRIMARY KEY, recipe TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS rows (
-    idx INTEGER PRIMARY KEY, recipe INTEGER NOT NULL REFERENCES recipes, image_id TEXT NOT NULL, caption TEXT NOT NULL,
-    paraphrase_1 TEXT, paraphrase_2 TEXT, status TEXT NOT NULL, reason TEXT
-);
+ENOUGH = 20  # answers whose average of tokens says something
+
+ADD_ANSWER = """
+INSERT INTO answers (key, text, finish_reason, tokens_in, tokens_out, max_tokens) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET text = excluded.text, finish_reason = excluded.finish_reason,
+    tokens_in = coalesce(tokens_in + excluded.tokens_in, excluded.tokens_in, tokens_in),
+    tokens_out = coalesce(tokens_out + excluded.tokens_out, excluded.tokens_out, tokens_out),
+    max_tokens = excluded.max_tokens, stale = 0
+"""
+ADD_ROW = """
+INSERT OR REPLACE INTO rows (recipe, idx, image_id, caption, paraphrase_1, paraphrase_2, status, reason, answer)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -48,7 +49,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Row:
-    """One caption's outcome. `status`: "done", "rejected" (final, by reason) or "failed" (tried again next time)."""
+    """One caption's outcome. `status`: "done", "rejected" (final, by reason) or "failed" (tried again next time).
+
+    `answer` is the key of the answer for which it was rejected, if it was not for the caption itself.
+    """
 
     idx: int
     image_id: str
@@ -57,10 +61,14 @@ class Row:
     paraphrase_2: str | None
     status: str
     reason: str | None = None
+    answer: bytes | None = None
 
 
 def request_key(prompt: str, identity: dict) -> bytes:
-    """Hash of a request: the whole prompt, and all else that decides the answer (model, sampling)."""
+    """Hash of a request: the whole prompt, and all else that decides the answer (model, sampling).
+
+    The longest answer is no part of it: another limit changes only the answers that were cut.
+    """
     return hashlib.sha256(json.dumps([prompt, identity], sort_keys=True).encode()).digest()
 
 
@@ -69,40 +77,105 @@ def storable(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
-REMEDIES = {  # a part of what SQLite says -> what it means, and the way out
-    "is full": "the disk is full. Free some space and give the same command again; what was answered before is kept.",
-    "readonly": "may not be written. Check the rights of the file and of its folder.",
-    "disk I/O": "cannot be read or written. Check the path: is it a folder, or on a disk that fails?",
-    "unable to open": "cannot be opened. Check the path, and the rights of the file and of its folder.",
-    "locked": "is being written by another process. Wait for it or stop it.",
-    "no such": "is no journal of a corpus, or its first run was stopped before it began. Run `paraphrase` again, or "
-    "move the file away.",
-    "malformed|not a database|encrypted|constraint|decode": "is damaged. Recover it with "
-    "`sqlite3 journal.sqlite .recover | sqlite3 recovered.sqlite` and put the copy in its place.",
-}
+ENOUGH = 20  # answers whose average of tokens says something
+
+
+class Reader:
+    """What the journals of a corpus hold while a job runs. Nothing is written.
+
+    Args:
+        journals: path and database of each: none yet, one, or one per part.
+        recipe: everything but the captions that decides what becomes of the rows.
+    """
+
+    def __init__(self, journals: list[tuple[Path, sqlite3.Connection]], recipe: dict | None = None):
+        self._journals = journals
+        self._recipe = _json(recipe)
+        self._old_limits: set[int] = set()
+        for path, db in journals:
+            with told(path):
+                self._old_limits |= {_old_limit(text) for (text,) in db.execute("SELECT recipe FROM recipes")} - {0}
+
+    def answer(self, prompt: str, identity: dict, max_tokens: int | None) -> tuple[bytes, Answer | None]:
+        """The key of a request, and the answer that was kept for it.
+
+        One that is to be asked again, or that was cut at a lower limit than `max_tokens`, is none.
+        """
+        key = request_key(prompt, identity)
+        if (answer := self._answer(key, max_tokens)) is not None:
+            return key, answer
+        for limit in self._old_limits:
+            old = request_key(prompt, {**identity, "max_tokens": limit})
+            if (answer := self._answer(old, max_tokens, limit)) is not None:
+                return old, answer
+        return key, None
+
+    def _answer(self, key: bytes, max_tokens: int | None, asked_with: int | None = None) -> Answer | None:
+        for path, db in self._journals:
+            with told(path):
+                found = db.execute(
+                    "SELECT text, finish_reason, tokens_in, tokens_out, coalesce(max_tokens, ?) FROM answers "
+                    "WHERE key = ? AND NOT stale",
+                    (asked_with, key),
+                ).fetchone()
+                if found is None:
+                    continue
+                *values, limit = found
+                check_texts("an answer", values[0] or "nothing", values[1])  # one that was refused may be empty
+                higher = limit != max_tokens and (limit is None or max_tokens is None or max_tokens > limit)
+                if not (higher and values[1] == "length"):
+                    return Answer(*values)
+        return None
+
+    def known(self, first: int, last: int) -> dict[int, tuple[str, str, bool]]:
+        """The rows `first`..`last` by `idx`: image_id, caption, and whether this recipe needs no more work on it."""
+        rows: dict[int, tuple[str, str, bool]] = {}
+        for path, db in self._journals:
+            with told(path):
+                found = db.execute(
+                    "SELECT idx, image_id, caption, status != 'failed' AND recipes.recipe = ? FROM rows "
+                    "JOIN recipes ON recipes.id = rows.recipe WHERE idx BETWEEN ? AND ?",
+                    (self._recipe, first, last),
+                )
+                rows |= {idx: (image_id, caption, bool(settled)) for idx, image_id, caption, settled in found}
+        return rows
+
+    def has_other_recipes(self) -> bool:
+        """Whether there are rows that another recipe made: they are made again."""
+        for path, db in self._journals:
+            with told(path):
+                if db.execute(
+                    "SELECT 1 FROM rows JOIN recipes ON recipes.id = rows.recipe WHERE recipes.recipe != ? LIMIT 1",
+                    (self._recipe,),
+                ).fetchone():
+                    return True
+        return False
+
+    def tokens_per_answer(self) -> tuple[float, float] | None:
+        """Tokens in and out of an answer on average; None if there are too few that tell."""
+        counts = [0, 0, 0]
+        for path, db in self._journals:
+            with told(path):
+                found = db.execute(
+                    "SELECT COUNT(*), TOTAL(tokens_in), TOTAL(tokens_out) FROM answers "
+                    "WHERE tokens_in IS NOT NULL AND tokens_out IS NOT NULL"
+                ).fetchone()
+                counts = [count + more for count, more in zip(counts, found)]
+        return (counts[1] / counts[0], counts[2] / counts[0]) if counts[0] >= ENOUGH else None
+
+    async def add_row(self, row: Row) -> None:
+        """Keep nothing."""
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what SQLite and the system say about a journal into one sentence, an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: the output cannot be written: {error.strerror}. Check the path.") from error
-    except sqlite3.Error as error:
-        said = str(error)
-        remedy = next((remedy for words, remedy in REMEDIES.items() if re.search(words, said)), "Check the disk.")
-        raise InputError(f"{path}: {remedy} (SQLite says: {said})") from error
+def snapshot(corpus_dir: str | Path, recipe: dict) -> Iterator[Reader]:
+    """The journals of a corpus, of which there may be none yet, opened for reading only."""
+    with contextlib.ExitStack() as opened:
+        paths = sorted(Path(corpus_dir).glob("journal*.sqlite"))
+        yield Reader([(path, opened.enter_context(read(path))) for path in paths], recipe)
 
 
-def _check_plain(path: Path) -> None:
-    """Raises InputError for what is no file, beside the journal too: SQLite would wait for a pipe for ever."""
-    for file in (f"{path}{suffix}" for suffix in ("", ".lock", "-wal", "-shm", "-journal")):
-        if os.path.exists(file) and not os.path.isfile(file):
-            raise InputError(f"{file}: is a folder, a device or a pipe, and no file of a journal. Move it away.")
-
-
-class Journal:
+class Journal(Reader):
     """A journal that is being written, by one process at a time.
 
     `add_answer` and `add_row` return futures of the running event loop that are done when the write is on the disk.
@@ -111,17 +184,16 @@ class Journal:
 
     Args:
         path: the file; made if it is not there.
-        recipe: everything but the captions that decides what becomes of the rows.
+        recipe: everything but the captions that decides what becomes of the rows; None where no row is made.
 
     Raises:
         InputError: another process is writing to it, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path, recipe: dict):
+    def __init__(self, path: str | Path, recipe: dict | None = None):
         self.path = Path(path)
-        text = json.dumps(recipe, sort_keys=True)
-        _check_plain(self.path)
-        with contextlib.ExitStack() as opened, _told(self.path):
+        check_plain(self.path)
+        with contextlib.ExitStack() as opened, told(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = opened.enter_context(closing(sqlite3.connect(f"{self.path}.lock", timeout=0)))
             self._lock.execute("BEGIN EXCLUSIVE")  # held until close, and freed by the system if we are killed
@@ -129,49 +201,86 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")  # a power cut loses nothing either
             self._db.executescript(SCHEMA)
-            with self._db:
-                self._db.execute("INSERT OR IGNORE INTO recipes (recipe) VALUES (?)", (text,))
-            (self.recipe_id,) = self._db.execute("SELECT id FROM recipes WHERE recipe = ?", (text,)).fetchone()
-            self._reader = opened.enter_context(closing(sqlite3.connect(self.path)))
+            for table, columns in missing(self._db).items():
+                for column, kind in columns.items():
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+            if recipe is not None:
+                with self._db:
+                    self._db.execute("INSERT OR IGNORE INTO recipes (recipe) VALUES (?)", (_json(recipe),))
+            found = self._db.execute("SELECT id FROM recipes WHERE recipe = ?", (_json(recipe),)).fetchone()
+            self._recipe_id = found[0] if found else None
+            super().__init__([(self.path, opened.enter_context(closing(sqlite3.connect(self.path))))], recipe)
             self._opened = opened.pop_all()
+        self._writing = threading.Lock()
         self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
 
-    def answer(self, key: bytes) -> Answer | None:
-        """The answer that was kept for a request, if there is one."""
-        with _told(self.path):
-            found = self._reader.execute(
-                "SELECT text, finish_reason, tokens_in, tokens_out FROM answers WHERE key = ?", (key,)
-            ).fetchone()
-            if found:
-                _check_texts("an answer", *found[:2])
-        return Answer(*found) if found else None
+    def add_answer(self, key: bytes, answer: Answer, max_tokens: int | None = None) -> asyncio.Future:
+        """Keep an answer under its request. The tokens of an answer that it replaces were paid for: they add up."""
+        return self._put(ADD_ANSWER, (key, *astuple(answer), max_tokens))
 
-    def settled(self, first: int, last: int) -> dict[int, Row]:
-        """The rows `first`..`last` that need no more work under this recipe, by `idx`."""
-        with _told(self.path):
-            found = self._reader.execute(
-                "SELECT idx, image_id, caption, paraphrase_1, paraphrase_2, status, reason FROM rows "
-                "WHERE idx BETWEEN ? AND ? AND recipe = ? AND status != 'failed'",
-                (first, last, self.recipe_id),
-            )
-            return {values[0]: Row(*values) for values in found}
-
-    def add_answer(self, key: bytes, answer: Answer) -> asyncio.Future:
-        """Keep an answer under its request."""
-        return self._put("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", (key, *astuple(answer)))
-
-    def add_row(self, row: Row) -> asyncio.Future:
+    def add_row(self, row: Row) -> asyncio.Future:  # type: ignore[override]
         """Keep what became of a row."""
-        idx, *rest = astuple(row)
-        return self._put("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (idx, self.recipe_id, *rest))
+        return self._put(ADD_ROW, (self._recipe_id, *astuple(row)))
+
+    def source(self) -> dict:
+        """The fingerprint of the captions, or {} where none was kept yet."""
+        with self.transaction() as db:
+            found = db.execute("SELECT fingerprint FROM sources ORDER BY id DESC LIMIT 1").fetchone()
+        return json.loads(found[0]) if found else {}
+
+    def keep_source(self, fingerprint: dict) -> None:
+        """Keep the fingerprint of the captions that are read from now on."""
+        if fingerprint != self.source():
+            with self.transaction() as db:
+                db.execute("INSERT INTO sources (fingerprint) VALUES (?)", (json.dumps(fingerprint, sort_keys=True),))
+
+    def awaited(self) -> dict[str, int]:
+        """The files of requests that are there, each with how many of its requests have no result yet."""
+        with self.transaction() as db:
+            found = db.execute("SELECT file, COUNT(*) FROM asked WHERE error IS NULL GROUP BY file ORDER BY file")
+            return {file: count for file, count in found if (self.path.parent / file).exists()}
+
+    def asked_in(self, key: bytes) -> str | None:
+        """The file in which a request was written whose result is not in, or None."""
+        (path, db) = self._journals[0]
+        with told(path):
+            found = db.execute("SELECT file FROM asked WHERE key = ? AND error IS NULL", (key,)).fetchone()
+        return found[0] if found else None
+
+    def ask_again(self, reason: str) -> int:
+        """Have the rows whose answers were rejected for `reason` done again, with new ones. Returns how many."""
+        rejected = f"status = 'rejected' AND {OF_REASON}"
+        with self.transaction() as db:
+            (answers,) = db.execute(f"SELECT COUNT(answer) FROM rows WHERE {rejected}", (reason,)).fetchone()
+            db.execute(
+                f"UPDATE answers SET stale = 1 WHERE key IN (SELECT answer FROM rows WHERE {rejected})", (reason,)
+            )
+            db.execute(
+                "UPDATE rows SET status = 'failed', reason = 'step ' || substr(reason, 6, 1) || ': to be asked again' "
+                f"WHERE answer IS NOT NULL AND {rejected}",
+                (reason,),
+            )
+        return answers
+
+    def rejected_answers(self) -> list[str]:
+        """The reasons for which answers were rejected."""
+        with self.transaction() as db:
+            found = db.execute("SELECT DISTINCT reason FROM rows WHERE answer IS NOT NULL AND status = 'rejected'")
+            return sorted(reason for (reason,) in found)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The database, for several statements that are kept together or not at all."""
+        with self._writing, told(self.path), self._db:
+            yield self._db
 
     def close(self) -> None:
         """Write what is waiting, and close."""
         self._queue.put(None)
         self._thread.join()
-        with _told(self.path):
+        with told(self.path):
             self._opened.close()
 
     def _put(self, statement: str, values: tuple) -> asyncio.Future:
@@ -191,9 +300,9 @@ class Journal:
             group = [item for item in group if item is not None]
             error: Exception | None = None
             try:
-                with _told(self.path), self._db:
+                with self.transaction() as db:
                     for statement, values, _, _ in group:
-                        self._db.execute(statement, values)
+                        db.execute(statement, values)
             except Exception as caught:  # usually a full disk; whatever it is, whoever waits has to know
                 error = caught
             for loop in {item[2] for item in group}:
@@ -214,67 +323,15 @@ def _settle(futures: list[asyncio.Future], error: Exception | None) -> None:
             future.set_exception(error)
 
 
-# ------------------------------------------------------------------------------------------------ reading a corpus
-def journals(corpus_dir: str | Path) -> list[Path]:
-    """The journals of a corpus: one, or one per partition. Raises InputError without any."""
-    found = sorted(Path(corpus_dir).glob("journal*.sqlite"))
-    if not found:
-        raise InputError(
-            f"{corpus_dir}: no corpus here (no journal*.sqlite). Name the folder that `paraphrase --output` wrote."
-        )
-    return found
-
-
-@contextlib.contextmanager
-def read(path: Path) -> Iterator[sqlite3.Connection]:
-    """A journal, opened for reading only. Raises InputError, also while it is being read."""
-    _check_plain(path)
-    # where nothing may be written, SQLite has to be told that nobody else writes either
-    alone = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
-    uri = f"{path.absolute().as_uri()}?mode=ro" + "&immutable=1" * alone
-    with _told(path), closing(sqlite3.connect(uri, uri=True)) as db:
-        yield db
-
-
-def tally(path: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """How many rows a journal has by status, and by reason; and how many answers and tokens."""
-    with read(path) as db:
-        rows = dict(db.execute("SELECT status, COUNT(*) FROM rows GROUP BY status"))
-        reasons = dict(db.execute("SELECT reason, COUNT(*) FROM rows WHERE reason IS NOT NULL GROUP BY reason"))
-        _check_texts("a status or a reason", *rows, *reasons)
-        found = db.execute("SELECT COUNT(*), TOTAL(tokens_in), TOTAL(tokens_out) FROM answers").fetchone()
-        return rows, reasons, dict(zip(("answers", "tokens_in", "tokens_out"), map(int, found)))
-
-
-def latest_recipe(corpus_dir: str | Path) -> dict:
-    """The recipe of the newest run, or {} if none has begun."""
-    with read(journals(corpus_dir)[0]) as db:
-        found = db.execute("SELECT recipe FROM recipes ORDER BY id DESC LIMIT 1").fetchone()
-        return _recipe(found[0]) if found else {}
-
-
-def done_rows(path: Path) -> Iterator[tuple[int, str, str, str, str, dict]]:
-    """(idx, image_id, caption, paraphrase_1, paraphrase_2, recipe) of the finished rows, by `idx`."""
-    parsed = functools.cache(_recipe)  # a corpus has few recipes, and each row names one
-    with read(path) as db:
-        for idx, *texts, recipe in db.execute(
-            "SELECT idx, image_id, caption, paraphrase_1, paraphrase_2, recipes.recipe FROM rows "
-            "JOIN recipes ON recipes.id = rows.recipe WHERE status = 'done' ORDER BY idx"
-        ):
-            _check_texts(f"row {idx + 1}", *texts)
-            yield idx, *texts, parsed(recipe)
-
-
-# SQLite finds damaged pages and wrong types of its own schema; what somebody edited is found here, and told alike.
-def _recipe(text: str) -> dict:
+def _old_limit(recipe: str) -> int:
+    """The longest answer of a recipe of version 0.2, which had it in the key; 0 for a newer recipe, or without one."""
     try:
-        recipe = json.loads(text)
-        _check_texts("a recipe", recipe["generator"], recipe["model"])
-        return recipe
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        parsed = json.loads(recipe)
+        limit = 0 if "filters" in parsed else parsed.get("sampling", {}).get("max_tokens") or 0
+        return int(limit)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise sqlite3.DatabaseError("a recipe is malformed") from error
 
 
-def _check_texts(what: str, *values: object) -> None:
-    if not all(isinstance(value, str) and value for value in values):
-        raise sqlite3.DatabaseError(f"{what} is malformed")
+def _json(recipe: dict | None) -> str:
+    return json.dumps(recipe, sort_keys=True)

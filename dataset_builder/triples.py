@@ -16,17 +16,23 @@ import pyarrow.compute as pc
 from datasets import Dataset, get_dataset_split_names, load_dataset, load_from_disk
 
 from .errors import HOSTILE, InputError, one_sentence, printable
+from .files import checked_file, kind_of, open_bytes
+from .formats import separator_hint
+from .hub import open_dataset
 from .journal import storable
-from .sources import check_json_lines, checked_file, csv_columns, file_rows, open_dataset, separator_hint
+from .strict import check_json_lines, csv_columns, file_rows
 
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")
 COLUMNS = ("image_id", *TEXT_COLUMNS)
+NEGATIVE = "negative"  # optional: a text that sounds like the caption and means something else
 FILE_TYPES = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
 def load_triples(source: str | Path, split: str = "train", image_dir: str | Path | None = None) -> Dataset:
     """Read and check triples: columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`, and the picture.
+
+    A column `negative` is kept: a text, or nothing, that sounds like the caption and means something else.
 
     Args:
         source: a JSONL (e.g. one written by the authors' script), JSON, CSV or Parquet file; or a data set's folder or
@@ -39,7 +45,7 @@ def load_triples(source: str | Path, split: str = "train", image_dir: str | Path
             the line, counted from 1 as an editor does (Parquet and data sets: the row, from 1), and a remedy.
     """
     path = Path(source)
-    if path.suffix.lower() in (*FILE_TYPES, ".txt") or os.path.isfile(path):
+    if kind_of(path) in (*FILE_TYPES, ".txt") or os.path.isfile(path):
         dataset = _load_file(checked_file(path))
     elif os.path.isfile(path / "dataset_dict.json"):  # as save_to_disk writes
         splits = _load_saved(path)
@@ -51,7 +57,7 @@ def load_triples(source: str | Path, split: str = "train", image_dir: str | Path
     else:
         dataset = open_dataset(str(source), split, COLUMNS)
     with one_sentence(f"{source}: has values that cannot be read", "Write it again."):  # e.g. the year 10,000
-        return _with_pictures(_checked(dataset, path), str(source), image_dir)
+        return _with_pictures(_with_negatives(_checked(dataset, path), path), str(source), image_dir)
 
 
 def split_names(source: str | Path) -> list[str]:
@@ -75,7 +81,7 @@ def _load_saved(path: Path):
 
 
 def _load_file(path: Path) -> Dataset:
-    suffix = path.suffix.lower()
+    suffix = kind_of(path)
     if suffix == ".txt":
         raise InputError(f"{path}: a text file holds captions without paraphrases. {_paraphrase_first(path)}")
     if suffix not in FILE_TYPES:
@@ -103,7 +109,7 @@ def _load_file(path: Path) -> Dataset:
 
 
 def _starts_with_null(path: Path) -> bool:
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         return file.read(2**16).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"null")
 
 
@@ -143,7 +149,7 @@ def _check_columns(found: list[str], source: Path) -> None:
     missing = [column for column in COLUMNS if column not in found]
     if not missing:
         return
-    place = f"{source}, line 1" if source.suffix.lower() == ".csv" else f"{source}"
+    place = f"{source}, line 1" if kind_of(source) == ".csv" else f"{source}"
     if hint := separator_hint(found):
         raise InputError(f"{place}: no column {missing[0]!r}. {hint}")
     if "caption" in found and {"paraphrase_1", "paraphrase_2"} <= set(missing):
@@ -175,7 +181,7 @@ def _checked(dataset: Dataset, source: Path) -> Dataset:
     if not _is_clean(dataset):
 
         def rows() -> Iterator[tuple[str, object]]:
-            if source.is_file() and source.suffix.lower() != ".parquet":
+            if source.is_file() and kind_of(source) != ".parquet":
                 return file_rows(source)
             texts = dataset.select_columns(list(COLUMNS))
             return ((f"row {number}", row) for number, row in enumerate(texts, start=1))
@@ -206,10 +212,27 @@ def _is_clean(dataset: Dataset) -> bool:
     return True
 
 
+def _with_negatives(dataset: Dataset, source: Path) -> Dataset:
+    """The data set with its negatives, where it has any, as texts or None. Raises InputError."""
+    if NEGATIVE not in dataset.column_names:
+        return dataset
+    try:
+        dataset = dataset.cast_column(NEGATIVE, datasets.Value("string"))
+    except (pa.ArrowException, TypeError) as error:
+        raise InputError(f"{source}: the column {NEGATIVE} has values that are no texts.") from error
+    for row, texts in enumerate(dataset.select_columns([*TEXT_COLUMNS, NEGATIVE]), start=1):
+        if texts[NEGATIVE] in [texts[name] for name in TEXT_COLUMNS]:
+            raise InputError(
+                f"{source}, row {row}: its {NEGATIVE} is also its caption or paraphrase. Leave it empty or remove "
+                "the row."
+            )
+    return dataset
+
+
 def _with_pictures(dataset: Dataset, source: str, image_dir: str | Path | None) -> Dataset:
-    columns = list(COLUMNS)
-    columns += [name for name in dataset.column_names if name.endswith("_embeds")]
-    for name in columns[len(COLUMNS) :]:
+    vectors = [name for name in dataset.column_names if name.endswith("_embeds")]
+    columns = [*COLUMNS, *({NEGATIVE} & set(dataset.column_names)), *vectors]
+    for name in vectors:
         if not isinstance(dataset.features[name], (datasets.List, datasets.LargeList)):
             raise InputError(
                 f"{source}: the column {name} is {dataset.features[name]}. Each row of it must be a list of numbers."

@@ -23,10 +23,11 @@ class EndpointDouble:
 
     Args:
         answer: prompt -> the message's content, or a `web.Response` to send instead, or an async function
-            (request) -> response, which may take its time.
+            (request) -> response, which may take its time (see `endpoints_of_today`).
         latency: seconds before an answer; with `jitter` a random share of it.
         fault: share of the requests that get a fault instead: 429, 503, a dropped connection or a malformed body.
         hold: answer nothing until so many requests are in flight at once.
+        dies_after: after so many answers drop the next request and every connection, and listen again a moment later.
 
     Requests after the first `allowed` (None: no limit) get no answer at all; a test may change it at any time.
 
@@ -41,9 +42,10 @@ class EndpointDouble:
         fault: float = 0.0,
         seed: int = 0,
         hold: int = 0,
+        dies_after: int | None = None,
     ):
         self.answer, self.latency, self.jitter, self.fault = answer, latency, jitter, fault
-        self.hold = hold
+        self.hold, self.dies_after = hold, dies_after
         self.allowed: int | None = None
         self.answered: list[str] = []
         self.requests = self.in_flight = self.most_in_flight = 0
@@ -56,13 +58,7 @@ class EndpointDouble:
         started = threading.Event()
 
         async def serve():
-            app = web.Application()
-            app.router.add_post("/v1/chat/completions", self._complete)
-            self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await self._runner.setup()
-            site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
-            await site.start()
-            self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+            await self._serve(0)
             started.set()
 
         def run():
@@ -85,6 +81,21 @@ class EndpointDouble:
         asyncio.run_coroutine_threadsafe(stop(), self._loop)
         self._thread.join()
 
+    async def _serve(self, port: int) -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._complete)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
+        await site.start()
+        self._port = site._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}/v1"
+
+    async def _die(self) -> None:
+        await self._runner.cleanup()
+        await asyncio.sleep(0.3)
+        await self._serve(self._port)
+
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
         self.in_flight += 1
@@ -104,15 +115,26 @@ class EndpointDouble:
                 await asyncio.sleep(delay)
             if self._rng.random() < self.fault:
                 return self._fault(request)
+            if self.dies_after is not None and len(self.answered) >= self.dies_after:
+                self.dies_after = None
+                self._death = asyncio.create_task(self._die())
+                return self._dropped(request)
             answer = self.answer(prompt)
             if callable(answer):
-                return await answer(request)
-            if isinstance(answer, web.Response):
-                return answer
-            self.answered.append(prompt)
-            return web.json_response(completion(answer))
+                sent = await answer(request)
+            else:
+                sent = answer if isinstance(answer, web.Response) else web.json_response(completion(answer))
+            if sent.status == 200:
+                self.answered.append(prompt)
+            return sent
         finally:
             self.in_flight -= 1
+
+    @staticmethod
+    def _dropped(request: web.Request) -> web.Response:
+        if request.transport is not None:  # the client may have gone already
+            request.transport.close()
+        return web.Response()
 
     def _fault(self, request: web.Request) -> web.Response:
         kind = self._rng.randrange(4)
@@ -121,9 +143,7 @@ class EndpointDouble:
         if kind == 1:
             return web.json_response({"error": "overloaded"}, status=503, headers={"Retry-After": "0.01"})
         if kind == 2:
-            if request.transport is not None:  # the client may have gone already
-                request.transport.close()
-            return web.Response()
+            return self._dropped(request)
         return web.Response(text="{not json", content_type="application/json")
 
 
@@ -156,3 +176,10 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict:
 
 def response(body: object, status: int = 200, **headers: str) -> web.Response:
     return web.Response(text=json.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
+def chat(content="a hound", finish_reason="stop", **message):
+    """A completion with more in its message."""
+    body = completion(content, finish_reason)
+    body["choices"][0]["message"] |= message
+    return body

@@ -1,110 +1,83 @@
 """Words that may stand for one another in a caption of a photograph, whichever of its senses a word has there.
 
 Written by hand: a thesaurus lists what a word *can* mean, and without knowing the sense "a bank by the river" becomes
-"a depository financial institution by the river". No entry touches a number, a colour, a negation or a name.
-Keys and values are lemmas; `rules.py` inflects them (with `lemminflect`).
+"a depository financial institution by the river". Each entry was read in captions, and what was wrong in one of them
+is not here: few, but right. No entry touches a number's value, a colour, a negation or a name. No word leads back to
+itself over others, so that x'' does not undo x'. Keys and values are lemmas; `rules.py` inflects them.
 """
 
 NOUNS = {
-    "man": ["guy", "gentleman"], "guy": ["gentleman", "fellow"], "woman": ["lady"], "lady": ["woman"],
-    "boy": ["lad"],
-    "girl": ["lass"], "kid": ["youngster", "child"], "child": ["kid", "youngster"], "person": ["individual"],
-    "people": ["folks", "persons"], "baby": ["infant"], "toddler": ["young child", "small child"],
-    "adult": ["grown-up"], "friend": ["pal", "buddy"], "crowd": ["throng"], "player": ["athlete"],
-    "team": ["squad"], "dog": ["canine", "hound"], "puppy": ["pup"], "cat": ["feline"], "kitten": ["young cat"],
-    "animal": ["creature"], "bike": ["bicycle"], "bicycle": ["bike"], "bicyclist": ["cyclist"],
-    "cyclist": ["bicyclist"],
-    "biker": ["rider"], "motorcycle": ["motorbike"], "car": ["automobile"], "truck": ["lorry"],
-    "boat": ["vessel"],
-    "airplane": ["plane", "aircraft"], "plane": ["aircraft"], "road": ["roadway"], "street": ["road"],
-    "sidewalk": ["pavement", "footpath"], "path": ["trail"], "trail": ["path"], "rock": ["boulder", "stone"],
-    "stone": ["rock"], "hill": ["hillside", "slope"], "ocean": ["sea"], "sea": ["ocean"],
-    "beach": ["seashore", "shore"], "shore": ["beach"], "forest": ["woodland"], "woods": ["forest"],
-    "field": ["meadow"], "stream": ["creek", "brook"], "creek": ["stream"], "waterfall": ["cascade"],
-    "picture": ["photo", "photograph"], "photo": ["picture", "photograph"], "photograph": ["picture", "photo"],
-    "jacket": ["coat"], "coat": ["jacket"], "shirt": ["top"], "pants": ["trousers"], "trousers": ["pants"],
-    "sunglasses": ["shades"], "glasses": ["eyeglasses", "spectacles"], "sweater": ["pullover", "jumper"],
-    "outfit": ["attire"], "hat": ["headgear"], "backpack": ["rucksack", "knapsack"], "bag": ["sack"],
-    "purse": ["handbag"], "building": ["structure"], "house": ["home"], "store": ["shop"], "couch": ["sofa"],
-    "sofa": ["couch"], "bathroom": ["restroom", "washroom"], "refrigerator": ["fridge"],
-    "fridge": ["refrigerator"],
-    "stove": ["cooker"], "television": ["TV"], "tv": ["television"], "cellphone": ["mobile phone"],
-    "phone": ["telephone"], "toy": ["plaything"], "stunt": ["trick"], "trick": ["stunt"],
-    "background": ["backdrop"],
-    "middle": ["center"], "area": ["zone"], "rope": ["cord"], "playground": ["play area"], "lawn": ["turf"],
-    "seaside": ["coast"], "meal": ["dish"], "automobile": ["car"], "infant": ["baby"],
-    "youngster": ["child", "kid"],
-    "individual": ["human"], "boulder": ["rock", "stone"], "meadow": ["field"], "canine": ["hound"],
-    "hound": ["canine"], "gentleman": ["fellow", "guy"], "lad": ["young boy"], "lass": ["young girl"],
-    "pavement": ["sidewalk"], "footpath": ["sidewalk"], "shades": ["sunglasses"], "skier": ["person on skis"],
-    "surfer": ["person on a surfboard"], "snowboarder": ["person on a snowboard"],
-    "skateboarder": ["person on a skateboard"],
+    "man": ["guy", "fellow"], "guy": ["fellow"], "woman": ["lady"], "boy": ["lad"], "girl": ["lass"],
+    "child": ["kid", "youngster"], "kid": ["youngster"], "people": ["folks"], "person": ["individual"],
+    "baby": ["infant"], "toddler": ["very young child"], "friend": ["pal"], "pal": ["buddy"], "crowd": ["throng"],
+    "team": ["squad"], "dog": ["canine", "pooch"], "canine": ["pooch"], "puppy": ["pup"],
+    "bicycle": ["bike"], "bicyclist": ["cyclist"], "motorcycle": ["motorbike"],
+    "car": ["automobile"], "boat": ["vessel"], "airplane": ["plane", "aircraft"],
+    "sidewalk": ["pavement"], "path": ["trail"], "hill": ["slope"], "ocean": ["sea"],
+    "beach": ["shore"], "woods": ["forest"], "forest": ["woodland"], "stream": ["creek"], "waterfall": ["cascade"],
+    "photograph": ["photo"], "photo": ["picture"], "shirt": ["top"], "pants": ["trousers"], "sunglasses": ["shades"],
+    "sweater": ["pullover"], "backpack": ["rucksack"], "rucksack": ["knapsack"], "purse": ["handbag"],
+    "building": ["structure"], "store": ["shop"], "couch": ["sofa"], "bathroom": ["restroom"],
+    "restroom": ["washroom"], "refrigerator": ["fridge"], "television": ["TV"], "cellphone": ["mobile phone"],
+    "stunt": ["trick"], "boulder": ["big rock"],
 }  # fmt: skip
 
-VERBS = {
-    "run": ["dash", "race"], "walk": ["stroll", "stride"], "jump": ["leap", "spring"],
-    "leap": ["jump", "bound"],
-    "hold": ["grip", "clutch"], "carry": ["tote", "lug"], "watch": ["observe"], "smile": ["grin", "beam"],
-    "laugh": ["chuckle"], "throw": ["toss", "fling"], "toss": ["throw"], "catch": ["grab"], "chase": ["pursue"],
-    "eat": ["munch on", "consume"], "push": ["shove"], "pull": ["tug", "drag"], "talk": ["chat", "speak"],
-    "speak": ["talk"], "gather": ["assemble", "congregate"], "rest": ["relax"], "relax": ["rest"],
-    "stare": ["gaze"],
-    "gaze": ["stare"], "shout": ["yell"], "yell": ["shout"], "hike": ["trek"], "trek": ["hike"],
-    "sleep": ["slumber", "doze"], "nap": ["doze", "sleep"], "fall": ["tumble"], "try": ["attempt"],
-    "attempt": ["try"], "cook": ["prepare"], "display": ["show", "exhibit"], "wander": ["roam"],
-    "rush": ["hurry"], "climb": ["clamber up"], "kick": ["boot"], "hug": ["embrace"], "embrace": ["hug"],
-    "prepare": ["get ready"], "perform": ["carry out"], "dash": ["run"], "stroll": ["walk"],
-    "observe": ["watch"],
-    "grin": ["smile"], "pursue": ["chase"], "clutch": ["hold"], "grip": ["hold"], "bike": ["cycle"],
-    "grab": ["seize"],
-    "sip": ["drink"], "surround": ["encircle"], "photograph": ["take a picture of"], "feed": ["give food to"],
+# Of verbs without an object: what follows is a preposition, or the end.
+INTRANSITIVE = {
+    "walk": ["stroll"], "jump": ["leap"], "smile": ["grin"], "talk": ["chat"],
+    "gather": ["assemble", "congregate"], "assemble": ["congregate"], "stare": ["gaze"], "shout": ["yell"],
+    "hike": ["trek"], "nap": ["doze"], "wander": ["roam"], "rush": ["hurry"],
+}  # fmt: skip
+# Of verbs with one: an article follows, or the like.
+TRANSITIVE = {
+    "chase": ["pursue"], "throw": ["toss"], "climb": ["scale"], "hug": ["embrace"], "display": ["show"],
+    "perform": ["do"], "watch": ["observe"],
 }  # fmt: skip
 
-OTHERS = {
-    "small": ["little"], "little": ["small"], "large": ["big"], "big": ["large"], "huge": ["enormous", "giant"],
-    "giant": ["huge"], "elderly": ["aged"], "happy": ["cheerful", "joyful"],
-    "beautiful": ["lovely", "gorgeous"],
-    "wet": ["soaked"], "dirty": ["grimy"], "muddy": ["mucky"], "rocky": ["stony", "craggy"],
-    "grassy": ["grass-covered"], "snowy": ["snow-covered", "snow-clad"], "wooden": ["timber"],
-    "crowded": ["packed"],
-    "busy": ["bustling"], "empty": ["vacant"], "colorful": ["multicolored"], "colourful": ["multicoloured"],
-    "furry": ["fluffy"], "fluffy": ["furry"], "several": ["multiple"], "many": ["numerous"],
-    "various": ["different"],
-    "outdoors": ["outside"], "nearby": ["close by"], "towards": ["toward"], "toward": ["towards"],
-    "beside": ["next to", "alongside"], "near": ["close to"], "under": ["beneath"],
-    "underneath": ["under", "below"],
-    "beneath": ["under"], "atop": ["on top of"], "while": ["as"], "quickly": ["rapidly"], "seated": ["sitting"],
-    "sitting": ["seated"], "tiny": ["miniature"], "multiple": ["several"], "numerous": ["many"],
-    "next to": ["beside", "alongside"], "close to": ["near"], "on top of": ["atop"],
-    "in the middle of": ["at the center of"], "a lot of": ["lots of", "plenty of"],
-    "lots of": ["a lot of", "plenty of"], "full of": ["filled with"], "filled with": ["full of"],
-    "covered in": ["covered with"], "dressed in": ["clad in", "wearing"], "a group of": ["a bunch of"],
-    "getting ready to": ["preparing to", "about to"], "looking at": ["gazing at", "eyeing"],
-    "looks at": ["gazes at", "eyes"], "look at": ["gaze at", "eye"], "taking a picture of": ["photographing"],
-    "takes a picture of": ["photographs"], "in the background": ["in the distance"],
-    "posing for": ["modeling for"],
-    "at night": ["after dark"], "in front of": ["before"], "surrounded by": ["encircled by"],
-    "in the street": ["on the road"], "trying to": ["attempting to"], "tries to": ["attempts to"],
-    "riding on": ["traveling on"], "lying down": ["reclining"], "laying down": ["reclining"],
-    "laying on": ["lying on"],
-    "outside of": ["outside"],
+ADJECTIVES = {
+    "small": ["little"], "big": ["large"], "huge": ["enormous"], "happy": ["cheerful"], "beautiful": ["lovely"],
+    "busy": ["bustling"], "colorful": ["multicolored"], "colourful": ["multicoloured"],
 }  # fmt: skip
+IDIOMS = {"smile", "grin", "air", "top", "wheel", "toe", "time", "screen", "brother"}  # "big" and "small" stay here
+# What can be covered with grass or snow; not a "snowy day".
+GROUND = {
+    "hill", "hillside", "mountain", "mountainside", "slope", "field", "path", "road", "trail", "ground", "mountaintop",
+    "bank", "landscape", "area", "forest", "hills", "mountains", "slopes", "meadow", "park", "yard", "street", "plain",
+}  # fmt: skip
+
+# Words and phrases that are not inflected.
+PHRASES = {
+    "several": ["a number of"], "numerous": ["many"], "towards": ["toward"], "beside": ["next to"],
+    "near": ["close to"], "under": ["beneath"], "underneath": ["beneath"], "atop": ["on top of"], "while": ["as"],
+    "quickly": ["rapidly"], "seated": ["sitting"], "outside of": ["outside"], "in midair": ["in the air"],
+    "a lot of": ["lots of"], "filled with": ["full of"], "covered in": ["covered with"], "dressed in": ["clad in"],
+    "a group of": ["a bunch of"], "getting ready to": ["preparing to"], "gets ready to": ["prepares to"],
+    "get ready to": ["prepare to"], "looking at": ["gazing at"], "looks at": ["gazes at"], "look at": ["gaze at"],
+    "taking a picture of": ["photographing"], "takes a picture of": ["photographs"],
+    "taking pictures of": ["photographing"], "at night": ["after dark"], "surrounded by": ["encircled by"],
+    "trying to": ["attempting to"], "tries to": ["attempts to"], "down the street": ["down the road"],
+    "down a street": ["down a road"], "along the street": ["along the road"], "across the street": ["across the road"],
+    "on the street": ["on the road"], "laying on": ["lying on"], "laying in": ["lying in"],
+    "swimming pool": ["pool"], "tennis shoes": ["sneakers"], "black and white": ["white and black"],
+    "brown and white": ["white and brown"], "black and brown": ["brown and black"],
+}  # fmt: skip
+
 # Where scenes take place: a phrase that names one can stand at the start or the end of a caption.
 PLACES = {
     "beach", "park", "street", "field", "grass", "snow", "water", "mountain", "hill", "road", "sidewalk",
-    "forest", "woods",
-    "ocean", "sea", "lake", "river", "pool", "yard", "backyard", "city", "kitchen", "room", "bedroom",
-    "bathroom", "garden",
-    "desert", "sand", "meadow", "playground", "stage", "court", "rink", "stadium", "track", "ramp", "lawn",
-    "shore", "creek",
-    "stream", "pond", "restaurant", "store", "market", "gym", "office", "classroom", "crowd", "parade",
-    "path", "trail",
-    "hillside", "slope", "seashore", "shop", "roadway", "pavement", "woodland", "air", "surf", "waves", "mud",
-    "dirt",
+    "forest", "woods", "ocean", "sea", "lake", "river", "pool", "yard", "backyard", "city", "kitchen", "room",
+    "bedroom", "bathroom", "garden", "desert", "sand", "meadow", "playground", "stage", "court", "rink", "stadium",
+    "track", "lawn", "shore", "creek", "stream", "pond", "restaurant", "store", "market", "gym", "office",
+    "classroom", "trail", "hillside", "slope", "shop", "pavement", "woodland",
 }  # fmt: skip
 CLOTHES = {
     "shirt", "jacket", "coat", "dress", "uniform", "suit", "sweater", "costume", "outfit", "vest", "skirt",
-    "shorts", "jeans",
-    "pants", "wetsuit", "swimsuit", "bikini", "jersey", "robe", "hoodie", "top", "t-shirt", "sweatshirt",
-    "tuxedo", "gown",
+    "shorts", "jeans", "pants", "wetsuit", "swimsuit", "bikini", "jersey", "robe", "hoodie", "top", "t-shirt",
+    "sweatshirt", "tuxedo", "gown", "hat", "helmet",
+}  # fmt: skip
+# Verbs that are not said of a moment: "looks happy", not "is looking happy".
+STATES = {
+    "look", "have", "be", "appear", "seem", "contain", "belong", "know", "see", "love", "like", "want", "need", "own",
+    "include", "resemble", "taste", "smell", "do", "can", "may", "must", "show", "feature", "surround", "fill",
+    "cover", "lay",
 }  # fmt: skip

@@ -5,16 +5,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import itertools
 import json
 import os
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError, check_range
+from ..errors import InputError, check_range, printable
 from ..journal import Answer
-from . import CallFailed, Fatal, model_of, sampling_of
+from . import CallFailed, Fatal, identity_of, limit_of, messages_of, model_of, sampling_of
+from .replies import (
+    bad_key,
+    no_credit,
+    no_model,
+    read_answer,
+    refused,
+    refused_fields,
+    server_words,
+    too_long,
+    unsupported,
+)
 
 LARGEST_BODY = 4 * 2**20  # bytes of a response, after decompression
+PAID_RETRIES = 2  # of a call that cost tokens and gave no answer
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -40,6 +53,7 @@ def from_args(args: argparse.Namespace) -> OpenAIGenerator:
         model_of(args),
         args.base_url,
         sampling=sampling_of(args),
+        system_prompt=args.system_prompt,
         concurrency=args.concurrency,
         max_retries=args.max_retries,
         timeout=args.timeout,
@@ -117,6 +131,8 @@ def _bounded_client(timeout: float, concurrency: int) -> Any:
                 await response.aclose()
             coding = ("content-encoding", "content-length", "transfer-encoding")
             headers = [(name, value) for name, value in response.headers.multi_items() if name not in coding]
+            if response.status_code == 429 and no_credit(_parsed(bytes(body))):
+                headers.append(("x-should-retry", "false"))  # the client obeys; it would wait and ask again
             return http.Response(response.status_code, headers=headers, content=bytes(body), request=request)
 
     limits = type(default)(max_connections=concurrency, max_keepalive_connections=concurrency)
@@ -133,7 +149,8 @@ class OpenAIGenerator:
     Args:
         model: its name at the endpoint.
         base_url: the endpoint; without it `OPENAI_BASE_URL`, or OpenAI's.
-        sampling: as a request names it.
+        sampling: as the fields of a request.
+        system_prompt: what the model is told before each prompt.
         concurrency: how many connections at most.
         max_retries: how often a call is repeated.
         timeout: seconds for one call, from connecting to the last byte.
@@ -148,6 +165,7 @@ class OpenAIGenerator:
         base_url: str | None = None,
         *,
         sampling: dict | None = None,
+        system_prompt: str | None = None,
         concurrency: int = 64,
         max_retries: int = 8,
         timeout: float = 120.0,
@@ -166,9 +184,18 @@ class OpenAIGenerator:
             raise InputError(
                 f"--generator openai needs the package {error.name}: pip install 'paraclip[generate]'"
             ) from error
-        self.sampling = dict(sampling or {})
-        self.identity = {"model": model, **self.sampling}
+        self._fields = dict(sampling or {})
+        self._system_prompt = system_prompt
+        self.identity = identity_of(model, self._fields, system_prompt)
+        self.sampling = self._fields | ({"system_prompt": system_prompt} if system_prompt else {})
+        self.max_tokens = limit_of(self._fields)
         self.retried = 0
+        try:
+            json.dumps(self.request_body(""), allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:  # half of a surrogate pair, NaN
+            raise InputError(
+                f"--model, --system_prompt or --extra_body holds what no request can: {printable(error)}."
+            ) from error
         self._max_retries = max_retries
         try:
             self._client = openai.AsyncOpenAI(
@@ -183,23 +210,33 @@ class OpenAIGenerator:
                 raise
             raise InputError(f"--base_url {base_url}: is not the address of an endpoint: {error}.") from error
 
+    def messages(self, prompt: str) -> list[dict[str, str]]:
+        """The turns of the chat that a request holds."""
+        return messages_of(prompt, self._system_prompt)
+
+    def request_body(self, prompt: str) -> dict[str, Any]:
+        """The body of a request, as it is sent."""
+        return {"messages": self.messages(prompt), "model": self.identity["model"], **self._fields}
+
     async def generate(self, prompt: str, text: str, step: int) -> Answer:
         """One answer. Raises CallFailed (worth another run) or Fatal (no call can succeed)."""
-        for attempt in range(self._max_retries + 1):
+        for attempt in itertools.count():
+            body = await self._post(prompt)
             try:
-                answer = _answer(json.loads(await self._post(prompt)))
+                answer = read_answer(body, self._key)
                 if len(self._key) >= 8 and self._key in answer.text:  # a shorter one is a dummy such as EMPTY
-                    raise ValueError("the key, which must not be stored")
+                    raise CallFailed("malformed answer")  # the key must not be stored
                 return answer
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-                if attempt == self._max_retries:  # not a chat completion
-                    raise CallFailed("malformed answer") from error
-                self.retried += 1
-                await asyncio.sleep(min(0.5 * 2**attempt, 8.0))
+            except CallFailed as error:
+                paid = isinstance(body, dict) and "usage" in body
+                if attempt >= (min(self._max_retries, PAID_RETRIES) if paid else self._max_retries):
+                    raise CallFailed(self._without_key(str(error)), error.said) from error
+            self.retried += 1
+            await asyncio.sleep(min(0.5 * 2**attempt, 8.0))
         raise AssertionError("the loop above returns or raises")
 
-    async def _post(self, prompt: str) -> bytes:
-        """The body of the response to one request."""
+    async def _post(self, prompt: str) -> Any:
+        """The body of the response to one request, parsed where it is JSON."""
         import openai
 
         try:
@@ -207,35 +244,57 @@ class OpenAIGenerator:
             response: Any = await self._client.post(
                 "/chat/completions",
                 cast_to=object,
-                body={"messages": [{"role": "user", "content": prompt}], **self.identity},
+                body=self.request_body(prompt),
                 options={"headers": {"X-Stainless-Raw-Response": "true"}},  # as with_raw_response sets it
             )
-        except openai.AuthenticationError as error:
-            raise Fatal("The endpoint refuses the key (401): set OPENAI_API_KEY in the environment.") from error
-        except openai.PermissionDeniedError as error:
-            raise Fatal(f"The key may not use {self.identity['model']} (403): choose another --model.") from error
-        except openai.NotFoundError as error:
-            raise Fatal(
-                f"The endpoint has no such model or address (404): check --model {self.identity['model']} and "
-                f"--base_url {self._client.base_url} (it usually ends in /v1)."
-            ) from error
+            self.retried += response.retries_taken
         except openai.APITimeoutError as error:
             # the aiohttp transport calls a refused connection a time-out too
-            refused = type(error.__cause__).__name__ == "ConnectTimeout"
-            raise CallFailed("no connection" if refused else "time-out") from error
+            unreachable = type(error.__cause__).__name__ == "ConnectTimeout"
+            raise CallFailed("no connection" if unreachable else "time-out") from error
         except openai.APIConnectionError as error:
             too_large = type(error.__cause__).__name__ == "BodyTooLarge"
             raise CallFailed("body too large" if too_large else "no connection") from error
         except openai.APIStatusError as error:
-            if error.response.has_redirect_location:
-                place = _place(error.response.headers["location"])
-                raise Fatal(
-                    f"The endpoint redirects ({error.status_code}) to {self._without_key(place)}. Redirects are not "
-                    "followed, as the key could go astray: give the final address as --base_url."
-                ) from error
-            raise CallFailed(f"status {error.status_code}") from error
-        self.retried += response.retries_taken
-        return response.content
+            response = error.response  # what it means is said below: the error's own text may repeat the key
+        body = _parsed(response.content)
+        if response.status_code >= 300 and not refused(body):
+            raise self._failure(response, body, prompt)
+        return body
+
+    def _failure(self, response: Any, body: Any, prompt: str) -> CallFailed | Fatal:
+        """What a response with an error's status means for the job."""
+        status, model = response.status_code, self.identity["model"]
+        said = server_words(body, self._key)
+        if response.has_redirect_location:
+            place = self._without_key(_place(response.headers["location"]))
+            return Fatal(
+                f"The endpoint redirects ({status}) to {place}. Redirects are not followed, as the key could go "
+                "astray: give the final address as --base_url."
+            )
+        problem = ""
+        if status == 401 or (status == 400 and bad_key(body)):
+            problem = f"The endpoint refuses the key ({status}): set OPENAI_API_KEY in the environment."
+        elif status == 402 or no_credit(body):
+            problem = f"Nobody pays for more calls ({status}). Give the same command again when that is settled."
+        elif status == 403:
+            problem = f"The key may not use {model} (403): choose another --model."
+        elif status == 404:
+            problem = (
+                f"The endpoint has no such model or address (404): check --model {model} and --base_url "
+                f"{self._client.base_url} (it usually ends in /v1)."
+            )
+        elif status in (400, 422) and too_long(body):
+            return CallFailed("too long for the model", said)
+        elif status in (400, 422) and no_model(body):
+            problem = f"The endpoint has no such model ({status}): check --model {model}."
+        elif status in (400, 422) and ((names := refused_fields(body, prompt, self._fields)) or unsupported(body)):
+            others: dict[str, Any] = dict.fromkeys(names)
+            if "max_tokens" in names and "max_completion_tokens" in said:
+                others["max_completion_tokens"] = self.max_tokens
+            remedy = f", e.g. --extra_body '{json.dumps(others)}'" if others else " (--extra_body)"
+            problem = f"The endpoint refuses a field of the request ({status}). Leave it out or change it{remedy}."
+        return Fatal(f"{problem} It says: {said}") if problem else CallFailed(f"status {status}", said)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -245,15 +304,9 @@ class OpenAIGenerator:
         await self._client.close()
 
 
-def _answer(body: dict) -> Answer:
-    choice, usage = body["choices"][0], body.get("usage") or {}
-    text = choice["message"].get("content")
-    if text is not None and not isinstance(text, str):
-        raise TypeError("content is not a text")
-    finish_reason = choice.get("finish_reason") or "stop"
-    if not isinstance(finish_reason, str) or len(finish_reason) > 40:
-        raise TypeError("the finish reason is not a word")
-    tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    if any(count is not None and not (isinstance(count, int) and 0 <= count < 2**31) for count in tokens):
-        raise TypeError("a token count is not a count")
-    return Answer(text or "", finish_reason, *tokens)
+def _parsed(content: bytes) -> Any:
+    """The JSON in a response, or else its text."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return content.decode(errors="replace")

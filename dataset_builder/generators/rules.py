@@ -2,36 +2,35 @@
 
 It is for trying the job and for corpora without a language model. What it must never change: numbers, colours,
 negation, names, and who does what to whom. So it does little where it is not sure. The same text always gets the
-same rewording.
+same rewording, and no rule of step 2 undoes one of step 1.
 """
-
-# ruff: noqa: RUF001 (typographic apostrophes are what captions have)
 
 from __future__ import annotations
 
 import argparse
-import functools
 import random
 import re
 
 from ..errors import InputError
 from ..journal import Answer
-from .lexicon import CLOTHES, NOUNS, OTHERS, PLACES, VERBS
+from ..wording.lexicon import BEINGS
+from .grammar import (
+    COLOURS,
+    COMMON_ADJECTIVES,
+    DETERMINERS,
+    LINKS,
+    NUMBERS,
+    PREPOSITIONS,
+    inflected,
+    is_noun_here,
+    is_verb_here,
+    lemmas_of,
+    with_articles,
+)
+from .lexicon import ADJECTIVES, GROUND, IDIOMS, INTRANSITIVE, NOUNS, PHRASES, TRANSITIVE
+from .syntax import alternate
 
-VERSION = "rules-1"  # part of the key of every answer: raise it when the rules change
-_DETERMINERS = {"a", "an", "the", "his", "her", "its", "their", "this", "that", "these", "those", "some", "another"}
-_PLURALS = {"men", "women", "children", "people", "kids", "guys"}
-_PREPOSITIONS = {
-    "in", "on", "at", "by", "near", "through", "across", "along", "beside", "down", "up", "over", "under",
-    "into", "with", "of", "from", "to", "for", "behind", "around", "before", "after", "above", "below",
-    "beneath", "inside", "outside", "during", "against", "between", "off", "out", "about", "next", "past",
-}  # fmt: skip
-_FUNCTION_WORDS = {"and", "or", "but", "while", "as", "who", "that", "which", "is", "are", "was", "were"}
-_FUNCTION_WORDS |= _DETERMINERS | _PREPOSITIONS
-_FRONTABLE = "in|on|at|near|beside|along|by|across"
-_HARD_VOWEL = re.compile(r"(?:uni(?!n|m)|one\b|once\b|eu|us[aeiu]|ute)", re.IGNORECASE)
-_SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
-_TAGS = {"NOUN": ("NN", "NNS"), "VERB": ("VB", "VBZ", "VBG", "VBD")}
+VERSION = "rules-2"  # part of the key of every answer: raise it when the rules change
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -48,50 +47,38 @@ class RulesGenerator:
 
     def __init__(self):
         try:
-            import lemminflect  # noqa: F401 (see _lemmas)
+            import lemminflect  # noqa: F401 (see lemmas_of)
         except ImportError as error:
             raise InputError(
                 f"--generator rules needs the package {error.name}: pip install 'paraclip[generate]'"
             ) from error
         self.identity = {"model": VERSION}
         self.sampling: dict = {}
+        self.max_tokens = None
         self.retried = 0
 
     async def generate(self, prompt: str, text: str, step: int) -> Answer:
         """Reword `text`."""
-        return Answer(reword(text, thorough=step == 2))
+        return Answer(reword(text, step))
 
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
 
 
-@functools.lru_cache(maxsize=2**16)
-def _lemmas(word: str) -> dict[str, tuple[str, ...]]:
-    """Part of speech -> lemmas of the word."""
-    from lemminflect import getAllLemmas  # not at the top: it loads for a second, and other backends do without
-
-    return getAllLemmas(word)
-
-
-@functools.lru_cache(maxsize=2**16)
-def _forms(lemma: str, tag: str) -> tuple[str, ...]:
-    """The inflections of a lemma by a tag of the Penn Treebank, e.g. VBG."""
-    from lemminflect import getInflection
-
-    return getInflection(lemma, tag)
-
-
-def reword(text: str, thorough: bool = False) -> str:
-    """A rewording of an English caption; `thorough` replaces every word it can, else about two thirds."""
-    rng = random.Random(f"{VERSION} {thorough} {text}")
+def reword(text: str, step: int = 1) -> str:
+    """A rewording of an English caption: in step 2 every word that can be replaced is, in step 1 about two thirds."""
+    rng = random.Random(f"{VERSION} {step} {text}")
     body = text.rstrip().rstrip(".!?").rstrip()
     if not body:
         return text
-    end = text[len(body) :]
+    end = text[len(body) :].strip()
+    body = re.sub(r" ([,;])", r"\1", body)  # as some corpora are tokenized
     lowered = body if _is_name(body.split()[0]) else body[0].lower() + body[1:]
-    moved = _alternate(lowered, rng)
-    reworded = _articles(_synonyms(moved, rng, 1.0 if thorough else 0.65))
-    return (reworded[0].upper() + reworded[1:] if body[0].isupper() else reworded) + end.strip()
+    moved = alternate(lowered, step, rng)
+    reworded = with_articles(_synonyms(moved, rng, 1.0 if step == 2 else 0.65))
+    if reworded == lowered:
+        reworded = with_articles(_synonyms(moved, rng, 1.0))
+    return (reworded[0].upper() + reworded[1:] if body[0].isupper() else reworded) + end
 
 
 def _is_name(word: str) -> bool:
@@ -100,25 +87,31 @@ def _is_name(word: str) -> bool:
 
 
 def _known(word: str) -> bool:
-    return word in _DETERMINERS | _PREPOSITIONS or word in OTHERS or bool(_lemmas(word)) or word.isdigit()
+    return word in DETERMINERS | PREPOSITIONS | LINKS or word in PHRASES or bool(lemmas_of(word)) or word.isdigit()
 
 
 # ------------------------------------------------------------------------------------------------------- synonyms
 def _synonyms(text: str, rng: random.Random, share: float) -> str:
-    tokens = re.findall(r"\w[\w'’-]*|[^\w\s]+|\s+", text)
+    tokens = re.findall(r"\w[\w'’-]*|[^\w\s]+|\s+", text)  # noqa: RUF001 (captions have typographic apostrophes)
     words = [i for i, token in enumerate(tokens) if token[0].isalnum()]
-    used: set[str] = {token.lower() for token in tokens}
+    used = {token.lower() for token in tokens}
     position = 0
     while position < len(words):
         for length in (4, 3, 2, 1):
             span = words[position : position + length]
-            if len(span) < length or any(tokens[i].strip() == "" for i in span):
+            if len(span) < length:
                 continue
             phrase = "".join(tokens[span[0] : span[-1] + 1])
-            choices = OTHERS.get(phrase, []) if length > 1 else _choices(tokens, words, position)
+            after = _word(tokens, span[-1] + 2)
+            if length > 1:
+                choices = PHRASES.get(phrase, []) if _fits(phrase, after) else []
+            else:
+                choices = _choices(tokens, words, position)
             # a word that the caption has already would make it stutter: "a kid and a child"
             choices = [
-                choice for choice in choices if not set(choice.split()) & (used - set(phrase.split()) - {"a", "to"})
+                choice
+                for choice in choices
+                if not set(choice.split()) & (used - set(phrase.split()) - {"a", "of", "to"})
             ]
             if not choices:
                 continue
@@ -135,188 +128,62 @@ def _synonyms(text: str, rng: random.Random, share: float) -> str:
     return "".join(tokens)
 
 
+def _word(tokens: list[str], i: int) -> str:
+    """The word at an index if it follows a space, else "" (the end, or punctuation)."""
+    return tokens[i].lower() if 0 < i < len(tokens) and tokens[i - 1].isspace() and tokens[i][0].isalnum() else ""
+
+
+def _fits(phrase: str, after: str) -> bool:
+    """Whether a phrase means what it usually does before this word."""
+    if phrase.endswith(("black", "white", "brown")):
+        return after in BEINGS or after in ("fur", "coat", "shirt", "dress", "spots")  # not a photograph
+    return True
+
+
 def _choices(tokens: list[str], words: list[int], position: int) -> list[str]:
     """Synonyms of one word in the inflection it has, as far as its part of speech is certain from its neighbours."""
-    word = tokens[words[position]]
-    if word != word.lower():
-        return []  # a name
-    before = tokens[words[position - 1]].lower() if position else ""
-    after = tokens[words[position + 1]].lower() if position + 1 < len(words) else ""
-    if "".join(tokens[words[position] + 1 : words[position] + 2]).startswith("-"):
+    i = words[position]
+    word = tokens[i]
+    if word != word.lower() or "".join(tokens[i + 1 : i + 2]).startswith("-"):
+        return []  # a name, or half a word
+    before, after = _word(tokens, i - 2) if i > 2 else (tokens[0].lower() if i == 2 else ""), _word(tokens, i + 2)
+    if word in PHRASES:
+        return PHRASES[word] if _is_phrase_here(word, before, after) else []
+    if word in ADJECTIVES:
+        return ADJECTIVES[word] if _is_adjective_here(word, before, after) else []
+    if word in ("grassy", "snowy") and after in GROUND:
+        return ["grass-covered" if word == "grassy" else "snow-covered"]
+    # "on shore" is not at sea, nobody wears a top and tie, a stream of water is no creek, a bird's babies no infants
+    if (word == "beach" and before in PREPOSITIONS) or (word == "shirt" and "tie" in tokens) or word == "babies":
         return []
-    if word == "while" and (after in _PREPOSITIONS or after.endswith("ing")):
-        return []  # "as" wants a subject
-    if word in OTHERS:
-        # "outside a house" is a preposition, "little by little" is a phrase, "near" is no adjective before a noun
-        return [] if word == "outdoors" and after in _DETERMINERS else OTHERS[word]
-    lemmas = _lemmas(word)
-    if _is_noun_here(word, lemmas, before, after):
-        return _inflected(NOUNS, "NOUN", word, lemmas)
-    if _is_verb_here(word, lemmas, before, after):
-        return _inflected(VERBS, "VERB", word, lemmas)
+    if (word == "stream" and after == "of") or (word.endswith("men") and tokens[i + 1 : i + 3] == [" ", "'"]):
+        return []
+    lemmas = lemmas_of(word)
+    if is_noun_here(word, lemmas, before, after):
+        return [noun for noun in inflected(NOUNS, "NOUN", word, lemmas) if before != "young" or "young" not in noun]
+    if is_verb_here(word, lemmas, before):
+        if not after or after in PREPOSITIONS | {"and", "while", "as"}:
+            return inflected(INTRANSITIVE, "VERB", word, lemmas)
+        if after in DETERMINERS | NUMBERS:
+            return inflected(TRANSITIVE, "VERB", word, lemmas)
     return []
 
 
-def _is_noun_here(word: str, lemmas: dict, before: str, after: str) -> bool:
-    if "NOUN" not in lemmas and word not in NOUNS:
+def _is_phrase_here(word: str, before: str, after: str) -> bool:
+    if word == "while":  # "as" wants a subject
+        return after in DETERMINERS | NUMBERS or after in BEINGS or after == "others"
+    if word in ("near", "under", "underneath", "beside", "atop", "towards"):
+        return after in DETERMINERS | NUMBERS | COLOURS
+    if word in ("several", "numerous"):
+        return before not in DETERMINERS and after not in PREPOSITIONS and bool(after)
+    if word == "seated":
+        return after in ("on", "at", "in") and before not in ("and", "or")
+    return True
+
+
+def _is_adjective_here(word: str, before: str, after: str) -> bool:
+    if not after or after in PREPOSITIONS | LINKS:
+        return word == "happy" and before in ("is", "are", "looks", "very")
+    if before in ("very", "so", "too", "in", "at") or (word in ("big", "small") and after in IDIOMS):
         return False
-    if _is_compound(word, after):
-        return False
-    return "VERB" not in lemmas or before in _DETERMINERS | _PREPOSITIONS or "ADJ" in _lemmas(before)
-
-
-def _is_compound(word: str, after: str) -> bool:
-    """Whether `word` is the first half of a compound ("dog house", "street sign"), which is no synonym's place."""
-    if not after or after in _FUNCTION_WORDS or after.endswith(("ing", "ed")):
-        return False
-    nouns = _lemmas(after).get("NOUN", ())
-    singular = word in _lemmas(word).get("NOUN", ())
-    return _is_only_noun(after) or (singular and after in nouns)
-
-
-def _is_only_noun(word: str) -> bool:
-    return bool(word) and set(_lemmas(word)) == {"NOUN"} and word not in _PREPOSITIONS | _DETERMINERS
-
-
-def _is_verb_here(word: str, lemmas: dict, before: str, after: str) -> bool:
-    if "VERB" not in lemmas or before in _DETERMINERS:
-        return False
-    if word.endswith("ing"):
-        return not _is_only_noun(after) or before in ("is", "are", "was", "were")  # not "a running shoe"
-    plural = before in _PLURALS or (before.endswith("s") and "NOUN" in _lemmas(before))
-    if word.endswith("s"):
-        return "NOUN" in _lemmas(before) and not plural
-    return plural or word.endswith("ed")
-
-
-def _inflected(lexicon: dict[str, list[str]], kind: str, word: str, lemmas: dict) -> list[str]:
-    for lemma in (word, *lemmas.get(kind, ())):
-        if lemma not in lexicon:
-            continue
-        tag = _tag(word, lemma, kind)
-        if tag is None:
-            continue
-        return [inflected for synonym in lexicon[lemma] if (inflected := _inflect(synonym, tag))]
-    return []
-
-
-def _tag(word: str, lemma: str, kind: str) -> str | None:
-    if word == lemma:
-        return _TAGS[kind][0]
-    return next((tag for tag in _TAGS[kind] if word in _forms(lemma, tag)), None)
-
-
-def _inflect(synonym: str, tag: str) -> str:
-    """The head of the synonym in that form: a noun's is its last word ("small children"), a verb's its first."""
-    if tag in ("NN", "VB"):
-        return synonym
-    words = synonym.split()
-    head = 0 if tag.startswith("V") or " on " in f" {synonym} " else -1
-    forms = _forms(words[head], tag)
-    words[head] = forms[0] if forms else ""
-    return " ".join(words) if words[head] else ""
-
-
-def _articles(text: str) -> str:
-    """ "a" and "an" as the word that now follows wants it."""
-
-    def article(match: re.Match) -> str:
-        word = match[2]
-        vowel = (word[0].lower() in "aeiou" and not _HARD_VOWEL.match(word)) or bool(_SILENT_H.match(word))
-        right = "an" if vowel else "a"
-        return (right.capitalize() if match[1][0].isupper() else right) + " " + word
-
-    return re.sub(r"\b([Aa]n?) (\w[\w-]*)", article, text)
-
-
-# --------------------------------------------------------------------------------------------------------- syntax
-def _alternate(text: str, rng: random.Random) -> str:
-    """At most two changes of syntax, in a random order; each leaves the text as it is where it is not sure."""
-    changes = [_front_place, _unfront_place, _drop_auxiliary, _there_is, _swap_pair, _clothes]
-    rng.shuffle(changes)
-    done = 0
-    for change in changes:
-        changed = change(text)
-        if changed != text:
-            text, done = changed, done + 1
-        if done == 2:
-            break
-    return text
-
-
-_SIMPLE = re.compile(r"[^,;:]*")  # one clause: nothing that a moved phrase could attach to instead
-
-
-def _front_place(text: str) -> str:
-    """a dog runs on the beach -> on the beach, a dog runs"""
-    match = re.fullmatch(rf"(.+) ((?:{_FRONTABLE}) (?:the|a|an) (?:[\w-]+ )?([\w-]+))", text)
-    if (
-        not match
-        or match[3] not in PLACES
-        or not _SIMPLE.fullmatch(text)
-        or not re.match(r"(?:a|an|the|two|three|some)\b", text)
-    ):
-        return text
-    # the phrase must belong to the verb: it does not, after "of" ("a picture of ...") or in a second clause
-    if re.search(r"\b(?:and|while|as|that|who|which|of|with|or|but|no|not)\b", match[1]) or not re.search(
-        r"\w(?:ing|s)\b", match[1]
-    ):
-        return text
-    return f"{match[2]}, {match[1]}"
-
-
-def _unfront_place(text: str) -> str:
-    """on the beach, a dog runs -> a dog runs on the beach"""
-    match = re.fullmatch(rf"((?:{_FRONTABLE}) (?:the|a|an) (?:[\w-]+ )?[\w-]+), ([^,;:]+)", text)
-    return f"{match[2]} {match[1]}" if match and not re.search(r"\b(?:and|while|as)\b", match[2]) else text
-
-
-def _drop_auxiliary(text: str) -> str:
-    """a man is riding a horse -> a man riding a horse"""
-    if not _SIMPLE.fullmatch(text) or re.search(r"\b(?:that|who|which|while|as|not|there)\b", text):
-        return text
-    return re.sub(r"^((?:[\w-]+ ){1,5}?)(?:is|are) (?=\w+ing\b)", r"\1", text, count=1)
-
-
-def _there_is(text: str) -> str:
-    """a man riding a horse -> there is a man riding a horse"""
-    match = re.match(r"(a|an|two|three|four|five|several|some) (?:[\w-]+ ){1,3}?(\w+ing) ", text)
-    if not match or match[2] in _lemmas(match[2]).get("VERB", (match[2],)) or not _SIMPLE.fullmatch(text):
-        return text
-    if re.search(r"\b(?:is|are|and|was|were)\b", text[: match.end()]):
-        return text
-    # the participle must be all the verb there is: not "a woman wearing a hat holds ..."
-    for word in text[match.end() :].split():
-        lemmas = _lemmas(word)
-        if word in ("is", "are", "was", "were") or (
-            "VERB" in lemmas and (word.endswith("s") or word in lemmas["VERB"])
-        ):
-            return text
-    return f"there {'is' if match[1] in ('a', 'an') else 'are'} {text}"
-
-
-def _swap_pair(text: str) -> str:
-    """a boy and a girl play -> a girl and a boy play"""
-    match = re.match(
-        r"(an? (?:[\w-]+ )?[\w-]+) and (an? (?:[\w-]+ )?)([\w-]+) (?=(?:are|\w+ing|play|run|walk|sit|stand)\b)", text
-    )
-    if not match or "NOUN" not in _lemmas(match[3]):
-        return text
-    return f"{match[2]}{match[3]} and {match[1]} {text[match.end() :]}"
-
-
-def _clothes(text: str) -> str:
-    """a man in a red shirt <-> a man wearing a red shirt"""
-    pattern = r"\b(wearing|in) ((?:an? )(?:[\w-]+ ){0,2}?([\w-]+))\b"
-    match = re.search(pattern, text)
-    if not match or match[3] not in CLOTHES:
-        return text
-    before = text[: match.start()].split()
-    if match[1] == "wearing" and before and before[-1] in ("is", "are", "and", "was", "were", "man's"):
-        return text
-    if match[1] == "in" and (
-        not before or before[-1] in ("dressed", "clad", "is", "are") or before[-1].endswith("ing")
-    ):
-        return text
-    other = {"wearing": "in", "in": "wearing"}[match[1]]
-    return f"{text[: match.start()]}{other} {match[2]}{text[match.end() :]}"
+    return after in COLOURS | COMMON_ADJECTIVES or "NOUN" in lemmas_of(after)

@@ -7,8 +7,9 @@ import tarfile
 import datasets
 import pytest
 
-from dataset_builder import InputError, ParaCLIPParaphrases, builder
+from dataset_builder import InputError, ParaCLIPParaphrases, load_triples
 
+from .test_shards import sample, shard
 from .test_triples import ROW, write
 
 
@@ -63,82 +64,71 @@ def test_pictures_from_a_folder_and_from_shards(tmp_path, pairs):
     assert shards[0]["image"].tobytes() == folder[0]["image"].tobytes()
 
 
-def shard(samples, form=tarfile.GNU_FORMAT, mode="w", special=()):
-    """A tar of (name, content), and of (name, type) without any."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode, format=form) as tar:
-        for name, kind in special:
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "/etc/passwd"
-            tar.addfile(info)
-        for name, data in samples:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def sample(name):
-    return [(f"{name}.jpg", b"picture"), (f"{name}.json", json.dumps({**ROW, "image_id": name}).encode())]
-
-
-def read(tmp_path, data):
-    (tmp_path / "s.tar").write_bytes(data)
-    return list(builder._webdataset_rows(str(tmp_path / "s.tar")))
-
-
-@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_shard_that_is_cut_anywhere_is_refused(form, tmp_path):
-    data = shard([*sample("a"), *sample("b" * 200), *sample("c")], form)
-    end = len(data.rstrip(b"\0"))
-    end = end + -end % 512 + 1024  # the last member's block, and the two of the end marker
-    whole = read(tmp_path, data)
-    assert [name for name, _ in whole] == ["sample a", "sample " + "b" * 200, "sample c"]
-    for cut in sorted({*range(0, end, 13), *range(0, end, 512), *range(end - 1025, end)}):
-        with pytest.raises(InputError, match=r"s\.tar.*(download it again|is empty)"):
-            read(tmp_path, data[:cut])
-    assert read(tmp_path, data[:end]) == whole
-    with pytest.raises(InputError, match=r"after sample c: .* as if two shards were joined"):
-        read(tmp_path, data + data)
-
-
-@pytest.mark.parametrize("coding", ["gz", "bz2", "xz"])
-def test_a_compressed_shard_is_read_unless_it_is_cut(coding, tmp_path):
-    data = shard(sample("a"), mode=f"w:{coding}")
-    assert [name for name, _ in read(tmp_path, data)] == ["sample a"]
-    for cut in range(0, len(data) // 2, 7):
-        with pytest.raises(InputError, match=r"s\.tar"):
-            read(tmp_path, data[:cut])
-
-
-def test_names_links_and_json_of_every_kind_in_a_shard(tmp_path):
-    names = ["./00001", "my.folder/0001", "/absolute/1", "../../up/1"]
-    special = [("l.jpg", tarfile.SYMTYPE), ("h.json", tarfile.LNKTYPE), ("d.jpg", tarfile.DIRTYPE),
-               ("f.jpg", tarfile.FIFOTYPE), ("c.jpg", tarfile.CHRTYPE)]  # fmt: skip
-    rows = read(tmp_path, shard([file for name in names for file in sample(name)], special=special))
-    assert [name for name, _ in rows] == ["sample 00001", *(f"sample {name}" for name in names[1:])]
-    assert read(tmp_path, shard([("._a.jpg", b"x"), (".b.json", b"{}"), ("no_dot", b"x")])) == []
-    assert read(tmp_path, shard([("a.json", b"[" * 100_000)])) == [("sample a", None)]
-    ((_, row),) = read(tmp_path, shard([("a.jpg", b"1"), ("a.jpg", b"2"), ("a.json", b"{}")]))
-    assert row["image"]["bytes"] == b"2"  # as tar: the later one
-
-
-@pytest.mark.parametrize(
-    "size", [b"77777777777\0", b"-0000000512\0", b"\xff" * 12, b"zzzzzzzzzzz\0", b"\x80" + b"\xff" * 11]
-)
-def test_a_size_that_lies_is_refused(size, tmp_path):
-    data = bytearray(shard(sample("a")))
-    data[124:136], data[148:156] = size, b" " * 8
-    data[148:156] = b"%06o\0 " % sum(data[:512])
-    with pytest.raises(InputError, match=r"before the first sample: .* download it again"):
-        read(tmp_path, bytes(data))
-
-
 def test_a_sample_without_a_picture_is_counted(tmp_path, caplog):
     (tmp_path / "s.tar").write_bytes(shard([*sample("a"), *sample("b")[1:]]))
     corpus = build("webdataset", [tmp_path / "s.tar"], tmp_path, validation_percentage=0).as_dataset()["train"]
     assert len(corpus) == 1
     assert "sample b: has no picture" in caplog.text
+
+
+def triple(image_id, number=0):
+    text = f"caption {number} of {image_id}"
+    return {"image_id": image_id, "caption": text, "paraphrase_1": f"{text} 1", "paraphrase_2": f"{text} 2"}
+
+
+def members(name, picture, **fields):
+    return [(f"{name}.png", picture), (f"{name}.json", json.dumps(fields).encode())]
+
+
+@pytest.fixture
+def joined(tmp_path, pairs):
+    """Two shards, and triples of their pictures: ./ in names, a dot in a folder, file names and URLs as names."""
+    picture = next((pairs / "pictures").iterdir()).read_bytes()
+    (tmp_path / "0.tar").write_bytes(shard([
+        *members("./000000001", picture), *members("my.folder/2", picture), *members("3", picture, url="http://x/3.png"),
+    ]))  # fmt: skip
+    (tmp_path / "1.tar").write_bytes(shard([
+        *members("4", picture), *members("lonely", picture), ("blind.json", b"{}"),
+        *members("7", picture, key="seven"),
+    ]))  # fmt: skip
+    rows = [triple("000000001"), triple("000000001", 1), triple("./my.folder/2"), triple("http://x/3.png"),
+            triple("4.png"), triple("seven"), triple("blind"), triple("nowhere")]  # fmt: skip
+    return [tmp_path / "0.tar", tmp_path / "1.tar", write(tmp_path, rows)]
+
+
+@pytest.mark.parametrize("num_proc", [None, 2])
+def test_paraphrases_meet_their_pictures_in_shards_by_key(num_proc, joined, tmp_path, caplog):
+    made = build("webdataset", joined, tmp_path, num_proc, validation_percentage=0)
+    rows = made.as_dataset()["train"]
+    wanted = ["000000001", "000000001", "./my.folder/2", "http://x/3.png", "4.png", "seven"]
+    assert rows["image_id"] == wanted
+    assert rows["paraphrase_2"][1] == "caption 1 of 000000001 2"
+    assert rows[5]["image"].size
+    assert (
+        "2 of 8 triples left out: their pictures are not in the shards, or cannot be read: blind, nowhere"
+        in caplog.text
+    )
+    if num_proc is None:  # what other processes log is not seen here
+        assert "1.tar, sample lonely: has no paraphrases; left out" in caplog.text
+        assert "1.tar, sample blind (1): has no picture; left out" in caplog.text
+    assert [row["image_id"] for row in made.as_streaming_dataset("train")] == wanted
+
+
+def test_a_join_is_made_again_when_the_paraphrases_change_and_trains(joined, tmp_path):
+    assert len(build("webdataset", joined, tmp_path, validation_percentage=0).as_dataset()["train"]) == 6
+    write(tmp_path, [triple("4"), triple("4", 1)])
+    corpus = build("webdataset", joined, tmp_path, validation_percentage=0).as_dataset()
+    assert corpus["train"]["caption"] == ["caption 0 of 4", "caption 1 of 4"]
+    corpus.save_to_disk(tmp_path / "joined")
+    assert load_triples(tmp_path / "joined")[0]["image"].size
+
+
+def test_names_that_agree_by_chance_are_noticed(tmp_path, caplog):
+    samples = [file for i in range(4) for file in (*members(str(i), b"x"), (f"{i}.txt", f"another {i}".encode()))]
+    (tmp_path / "0.tar").write_bytes(shard(samples))
+    files = [tmp_path / "0.tar", write(tmp_path, [triple(str(i)) for i in range(4)])]
+    build("webdataset", files, tmp_path, validation_percentage=0)
+    assert "4 of 4 samples have another caption in the shards than in the paraphrases" in caplog.text
 
 
 def test_bad_rows_are_named_and_counted(tmp_path, caplog):

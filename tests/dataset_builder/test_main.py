@@ -14,7 +14,7 @@ from dataset_builder import __main__ as cli
 from dataset_builder import corpus
 from dataset_builder.journal import Journal
 from dataset_builder.paraphrase import PROMPT_1, PROMPT_2
-from tests.endpoint_double import EndpointDouble, response
+from tests.endpoint_double import EndpointDouble, response, reword
 
 from .jobs import command, source, write_captions
 
@@ -43,7 +43,7 @@ def test_dry_run_shows_prompts_and_calls_nothing(tmp_path, capsys):
         assert endpoint.requests == 0
     out = capsys.readouterr().out
     assert 'Paraphrase the given caption "a dog beside number 100" concisely' in out
-    assert "too few words" in out
+    assert "1 would be rejected: caption: too few words, e.g. 'dog'" in out
     assert "cost" in out
     assert not (tmp_path / "corpus").exists()
 
@@ -154,16 +154,23 @@ def test_exports_agree_and_say_how_they_were_made(tmp_path):
     assert {(row["generator"], row["model"]) for row in table} == {("openai", "m")}
     info = corpus.statistics(tmp_path / "corpus")
     assert info["rows"] == {"done": 9}
-    assert info["recipe"]["prompts"] == [PROMPT_1, PROMPT_2]
+    assert info["recipes"][0]["prompts"] == [PROMPT_1, PROMPT_2]
 
 
 HELP = {
     (): ("--dry_run", "export my-corpus", "publish my-corpus"),
+    ("requests",): (
+        "upload my-corpus/requests.jsonl", "vllm run-batch -i", "import-answers my-corpus results.jsonl",
+        "--requests_file", "--extra_body", "50,000 requests or 200 MB",
+    ),
+    ("import-answers",): ("Nothing is taken twice", "command `requests` again"),
+    ("rejected",): ("the answer as it came", "--reason", "jsonl"),
     ("paraphrase",): (
-        "a .txt file (one caption per line)", "OPENAI_API_KEY", "default: 0.1, as the authors",
+        "--no_early_stop", "--retry_rejected REASON", "asks again only what was cut",
+        ".txt (a caption per line)", "OPENAI_API_KEY", "default: 0.1, as the authors",
         "Paraphrase the given text",
         "drop captions of fewer words (default: 2)", "default: -1.0, drop none",
-        "calls in flight at once (default: 64)",
+        "calls in flight at once, in all parts together (default: 64)",
     ),
     ("export",): ("train.py --train_file", "default: parquet"),
     ("stats",): ("rejected",),
@@ -197,6 +204,72 @@ def test_output_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(SystemExit, match="the output cannot be written"):
         cli.main(["paraphrase", "--captions", str(tmp_path / "captions.jsonl"), "--generator", "rules",
                   "--output", str(tmp_path / "file" / "o")])  # fmt: skip
+
+
+def test_the_exit_status_says_whether_rows_failed(tmp_path, capsys):
+    """0: all is settled; 3: rows failed, or none could be made."""
+    write_captions(tmp_path, source(3))
+
+    def status(answer):
+        with EndpointDouble(answer) as endpoint:
+            try:
+                cli.main([*command(tmp_path, endpoint), "--max_retries", "0"])
+            except SystemExit as stopped:
+                return stopped.code
+        return 0
+
+    assert status(lambda prompt: response({"error": "no"}, status=500)) == 3
+    assert status(lambda prompt: response({"error": "no"}, 500) if "102" in prompt else reword(prompt)) == 3
+    assert "to retry the failed rows" in capsys.readouterr().out
+    assert status(reword) == 0
+
+
+def test_where_nothing_could_be_made_it_says_why(tmp_path, capsys):
+    write_captions(tmp_path, source(4))
+    with (
+        EndpointDouble(lambda prompt: "I'm sorry, but I can't help.") as endpoint,
+        pytest.raises(SystemExit) as stopped,
+    ):
+        cli.main(command(tmp_path, endpoint))
+    assert stopped.value.code == 3
+    out, err = capsys.readouterr()
+    assert "mostly=step 1: refused" in err
+    assert "The most frequent reason, 4 times, is 'step 1: refused'" in out
+    assert out.count("answer: I'm sorry, but I can't help.") == 3
+
+
+def test_what_was_dropped_is_listed(tmp_path, capsys):
+    write_captions(tmp_path, [*source(3), (3, "3", "dog"), (4, "4", "a dog \x1b[2J barks")])
+    refusal = "I'm sorry, but I can't help with that \u202e."
+    with EndpointDouble(lambda prompt: refusal if "101" in prompt else reword(prompt)) as endpoint:
+        cli.main(command(tmp_path, endpoint))
+        capsys.readouterr()
+        cli.main(["rejected", str(tmp_path / "corpus"), "--format", "jsonl"])
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [(row["index"], row["step"], row["reason"], row["answer"]) for row in rows] == [
+            (1, "step 1", "refused", refusal), (3, "caption", "too few words", None),
+            (4, "caption", "control characters", None)]  # fmt: skip
+        assert rows[0]["caption"] == source(3)[1][2]
+        cli.main(["rejected", str(tmp_path / "corpus"), "--reason", "refused"])
+        table = capsys.readouterr().out.splitlines()
+        assert len(table) == 2
+        assert table[1].split("  ")[-1].strip() == "I'm sorry, but I can't help with that \\u202e."
+        cli.main(["rejected", str(tmp_path / "corpus")])
+        assert "\x1b" not in capsys.readouterr().out
+        with pytest.raises(SystemExit, match=r"none: no answer was rejected for it\. Known: 'step 1: refused'"):
+            cli.main([*command(tmp_path, endpoint), "--retry_rejected", "none"])
+
+
+def test_rejected_answers_are_asked_again(tmp_path, capsys):
+    write_captions(tmp_path, source(3))
+    with EndpointDouble(lambda prompt: "I can't help." if "101" in prompt else reword(prompt)) as endpoint:
+        cli.main(command(tmp_path, endpoint))
+        assert endpoint.requests == 5
+    with EndpointDouble() as endpoint:
+        cli.main([*command(tmp_path, endpoint), "--retry_rejected", "refused"])
+        assert endpoint.requests == 2
+    assert "1 rows are asked again." in capsys.readouterr().out
+    assert len(list(corpus.triples(tmp_path / "corpus"))) == 3
 
 
 def test_a_damaged_journal_is_one_sentence(tmp_path):

@@ -1,18 +1,20 @@
 """The two-step job against a real client and a double of an endpoint: order, faults, durability, resumption."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
 from benchmarks.kill import expected
-from dataset_builder import InputError
-from dataset_builder.filters import Limits
-from dataset_builder.generators import CallFailed
+from dataset_builder import InputError, paraphrase
+from dataset_builder.filters import LeftOut, Rejected
+from dataset_builder.generators import CallFailed, Fatal
 from dataset_builder.journal import Answer, Journal
-from dataset_builder.paraphrase import Paraphraser
+from dataset_builder.paraphrase import FIRST, LOST, PROMPT_1, Paraphraser
+from dataset_builder.records import lost_rows
 from tests.endpoint_double import EndpointDouble, completion, response, reword
 
-from .jobs import RECIPE, finished, run, source
+from .jobs import RECIPE, Says, ask, finished, run, source
 
 
 def test_both_steps_of_every_row(tmp_path):
@@ -32,9 +34,9 @@ def test_duplicates_and_a_second_run_pay_nothing(tmp_path):
         assert endpoint.requests == 8
         assert progress.outcomes == {"known": 40}
         other_limits = {**RECIPE, "limits": "others"}  # another recipe: rows are made again, from the same answers
-        journal = Journal(tmp_path / "journal.sqlite", other_limits)
-        assert not journal.settled(0, 39)
-        journal.close()
+        generator = Says()
+        assert ask(source(40, distinct=4), tmp_path, generator, other_limits).outcomes == {"done": 40}
+        assert not generator.prompts
 
 
 def test_keeps_the_concurrency_and_not_more(tmp_path):
@@ -63,7 +65,7 @@ def test_rejected_answers_are_counted_and_never_feed_step_2(tmp_path):
         "100": "I'm sorry, but I can't help with that.",
         "101": "a dog beside number 101",
         "102": "",
-        "103": "one\ntwo",
+        "103": "a hound next to number 103\na hound by number 103",
     }
 
     def answer(prompt):
@@ -114,41 +116,161 @@ def test_half_a_surrogate_pair_is_rejected_wherever_it_comes_from(tmp_path):
         assert run(rows, tmp_path, endpoint).outcomes == {"known": 3}
 
 
-def test_similarity_is_asked_and_obeyed(tmp_path):
-    with EndpointDouble() as endpoint:
-        limits = Limits(min_similarity=0.5)
-        progress = run(
-            source(4), tmp_path, endpoint, limits=limits, similarity=lambda a, b: [0.1 if "102" in a[0] else 0.9]
-        )
+def test_checks_are_asked_and_obeyed(tmp_path):
+    """The second paraphrase is compared with the caption, too."""
+    asked = []
+
+    async def check(text, paraphrase):
+        asked.append((text, paraphrase))
+        if "102" in text:
+            raise Rejected("meaning")
+
+    progress = ask(source(3), tmp_path, Says(), checks=[check])
     assert progress.reasons == {"step 1: meaning": 1}
+    for _, _, caption, first, second in expected(source(2)):
+        assert {(caption, first), (first, second), (caption, second)} < set(asked)
+    assert len(asked) == 2 * 3 + 1
 
 
 def test_other_captions_in_the_same_corpus_are_refused(tmp_path):
     with EndpointDouble() as endpoint:
         run(source(3), tmp_path, endpoint)
-        with pytest.raises(InputError, match=r"Row 2 .* another --output"):
-            run([source(3)[0], (1, "1.jpg", "a cat beside it")], tmp_path, endpoint)
-
-
-class OnlyStep1:
-    """A generator that never answers the second step."""
-
-    identity, retried = {"model": "m"}, 0
-
-    async def generate(self, prompt, text, step):
-        if step == 2:
-            raise CallFailed("never")
-        return Answer(reword(prompt))
+        for recipe in (RECIPE, {**RECIPE, "limits": "others"}):
+            with pytest.raises(InputError, match=r"Row 2 .* another --output"):
+                ask([source(3)[0], (1, "1.jpg", "a cat beside it")], tmp_path, Says(), recipe)
 
 
 def test_step_1_is_kept_when_step_2_fails(tmp_path):
-    journal = Journal(tmp_path / "journal.sqlite", RECIPE)
-    try:
-        progress = asyncio.run(Paraphraser(OnlyStep1(), journal).run(source(3)))
-    finally:
-        journal.close()
+    progress = ask(
+        source(3), tmp_path, Says(lambda prompt: CallFailed("never") if "text" in prompt else reword(prompt))
+    )
     assert progress.outcomes == {"failed": 3}
     with EndpointDouble() as endpoint:
         run(source(3), tmp_path, endpoint)
         assert endpoint.requests == 3  # only the second steps
     assert finished(tmp_path) == expected(source(3))
+
+
+# --------------------------------------------------------------------------------------------------- early stop
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def refusing(share):
+    """A generator that refuses this share of the captions, spread evenly."""
+    return Says(
+        lambda prompt: REFUSAL if int(prompt.split("number ")[1].split('"')[0]) % 100 < share else reword(prompt)
+    )
+
+
+def test_where_nearly_all_is_lost_it_stops_and_says_why(tmp_path):
+    with pytest.raises(Fatal) as stopped:
+        ask(source(2 * FIRST), tmp_path, refusing(95))
+    message = str(stopped.value)
+    assert f"{LOST * FIRST:.0f} of the first {FIRST} rows" in message
+    assert "'step 1: refused' (" in message
+    assert message.count("caption: a dog beside number 1") == message.count(f"answer: {REFUSAL}") == 3
+    assert "--no_early_stop" in message
+    assert len(list(lost_rows(tmp_path / "journal.sqlite"))) >= LOST * FIRST
+    ask(source(2 * FIRST), tmp_path, refusing(95), early_stop=False)
+    assert len(finished(tmp_path)) == 2 * FIRST * 0.05
+
+
+def test_where_some_are_kept_it_goes_on(tmp_path):
+    assert ask(source(FIRST + 100), tmp_path, refusing(89)).outcomes["done"] == (FIRST + 100) // 100 * 11
+
+
+def test_rows_that_were_not_wanted_say_nothing(tmp_path):
+    rows = [(i, "x", LeftOut("a dog")) for i in range(2 * FIRST)]
+    assert ask(rows, tmp_path, Says()).outcomes == {"rejected": 2 * FIRST}
+
+
+@pytest.mark.parametrize("trouble", ["all is lost", "other captions"])
+def test_calls_under_way_when_it_stops_are_kept(trouble, tmp_path):
+    class Slow(Says):
+        async def generate(self, prompt, text, step):
+            self.prompts.append(prompt)
+            if len(self.prompts) > LOST * FIRST - 4:
+                await asyncio.sleep(0.2)
+            return Answer(REFUSAL)
+
+    generator, rows = Slow(), source(2 * FIRST)
+    if trouble == "other captions":
+        ask([(int(LOST * FIRST), "x", "a cat")], tmp_path, Says())
+    with pytest.raises((Fatal, InputError), match=r"of the first|the captions changed"):
+        ask(rows, tmp_path, generator)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        answers = "SELECT COUNT(*) FROM answers WHERE text = ?"
+        assert db.execute(answers, (REFUSAL,)).fetchone() == (len(generator.prompts),)
+
+
+def test_an_endpoint_that_fails_again_and_again_is_quoted(tmp_path):
+    with pytest.raises(
+        Fatal, match=r"\d+ calls failed .* 'step 1: status 500', where the endpoint says: no GPU"
+    ) as stopped:
+        ask(source(100), tmp_path, Says(lambda prompt: CallFailed("status 500", "no GPU")))
+    assert "endpoint there" not in str(stopped.value)
+
+
+# -------------------------------------------------------------------------------------- what is asked, and again
+def test_without_calls_rows_are_settled_by_answers_and_the_rest_is_named(tmp_path):
+    ask(source(3), tmp_path, Says(lambda prompt: CallFailed("no") if "text" in prompt else reword(prompt)))
+    ask(source(2), tmp_path, Says())
+    missing, generator = [], Says(model="m")
+    rows = [*source(4), (4, "4", "dog"), (5, "5", source(4)[3][2])]
+    progress = ask(rows, tmp_path, generator, {**RECIPE, "limits": "others"}, missing=missing.append)
+    assert progress.outcomes == {"done": 2, "open": 3, "rejected": 1}
+    assert not generator.prompts
+    assert [request.step for request in missing] == [2, 1, 1]  # the same caption comes twice
+    assert missing[1].prompt == PROMPT_1.replace("{}", source(4)[3][2])
+    assert missing[1].key == missing[2].key
+
+
+def test_only_answers_that_were_cut_are_asked_again(tmp_path):
+    def cut(prompt):
+        return Answer("cut", "length", 10, 5) if "number 101" in prompt else reword(prompt)
+
+    assert ask(source(3), tmp_path, Says(cut, max_tokens=16)).reasons == {"step 1: truncated": 1}
+    for limit, calls in ((8, 0), (16, 0), (32, 2), (64, 0), (8, 0)):
+        generator = Says(max_tokens=limit)
+        ask(source(3), tmp_path, generator, {**RECIPE, "sampling": {"max_tokens": limit}})
+        assert len(generator.prompts) == calls, limit
+    assert finished(tmp_path) == expected(source(3))
+
+
+def test_what_was_rejected_can_be_asked_again(tmp_path):
+    journal = tmp_path / "journal.sqlite"
+    ask(source(4), tmp_path, Says(lambda prompt: REFUSAL if "number 102" in prompt else reword(prompt)))
+    assert [(row["index"], row["reason"], row["answer"]) for row in lost_rows(journal)] == [(2, "refused", REFUSAL)]
+    opened = Journal(journal, RECIPE)
+    assert opened.ask_again("length") == opened.ask_again("too few words") == 0
+    assert opened.rejected_answers() == ["step 1: refused"]
+    assert opened.ask_again("refused") == 1
+    opened.close()
+    assert [(row["status"], row["reason"]) for row in lost_rows(journal)] == [("failed", "to be asked again")]
+    generator = Says()
+    ask(source(4), tmp_path, generator)
+    assert len(generator.prompts) == 2
+    assert finished(tmp_path) == expected(source(4))
+    with sqlite3.connect(journal) as db:  # both answers were paid for
+        assert db.execute("SELECT SUM(tokens_in) FROM answers").fetchone() == (10 * (7 + 2),)
+
+
+def test_rows_are_read_at_most_a_block_ahead_of_the_work(tmp_path, monkeypatch):
+    """So the memory does not grow with the captions, be they five million."""
+    monkeypatch.setattr(paraphrase, "BLOCK", 40)
+    read, ahead = 0, []
+
+    def rows():
+        nonlocal read
+        for row in source(400):
+            read += 1
+            yield row
+
+    journal = Journal(tmp_path / "journal.sqlite", RECIPE)
+    try:
+        paraphraser = Paraphraser(Says(), journal, concurrency=8)
+        asyncio.run(paraphraser.run(rows(), lambda progress: ahead.append(read - progress.outcomes.total())))
+    finally:
+        journal.close()
+    assert read == len(ahead) == 400
+    assert max(ahead) <= 40 + 4 * 8 + 1  # a block, the queue, and the rows at work

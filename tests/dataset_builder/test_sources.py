@@ -1,179 +1,187 @@
-"""Captions out of every kind of file."""
+"""What captions are meant, which columns they have, and what is kept about where they came from."""
 
-import contextlib
 import json
-import os
-import random
+import pickle
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset_builder import InputError, load_triples, sources
+from dataset_builder import InputError, load_triples
+from dataset_builder.filters import LeftOut
+from dataset_builder.sources import open_source
 
 
-def test_captions_of_every_kind_of_file(tmp_path):
-    rows = [{"image_id": "a.jpg", "caption": 'a "dog", barking'}, {"image_id": "b.jpg", "caption": "zwei Hünde"}]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
-    (tmp_path / "c.csv").write_text('\ufeffimage_id,caption\na.jpg,"a ""dog"", barking"\nb.jpg,zwei Hünde\n')
-    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "c.txt").write_text("".join(row["caption"] + "\r\n" for row in rows))
-    wanted = [(0, "a.jpg", 'a "dog", barking'), (1, "b.jpg", "zwei Hünde")]
-    assert [sources.count_rows(tmp_path / f"c.{kind}") for kind in ("parquet", "csv", "jsonl", "txt")] == [2] * 4
-    for kind in ("parquet", "csv", "jsonl"):
-        assert list(sources.read_captions(tmp_path / f"c.{kind}")) == wanted
-    assert list(sources.read_captions(tmp_path / "c.txt")) == [(i, str(i), text) for i, _, text in wanted]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "c.parquet").rename(tmp_path / "data" / "c.parquet")
-    assert list(sources.read_dataset(str(tmp_path / "data"))) == wanted
-    with pytest.raises(InputError, match="no column 'text'; found: 'image_id', 'caption'"):
-        sources.read_dataset(str(tmp_path / "data"), caption_column="text")
+def write(path, *texts):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(text + "\n" for text in texts))
+    return str(path)
+
+
+def texts(source):
+    return [text for _, _, text in source.rows()]
+
+
+def test_files_folders_and_patterns(tmp_path):
+    a, b = write(tmp_path / "x" / "a.txt", "a dog", "a cat"), write(tmp_path / "x" / "sub" / "b.txt", "a cow")
+    write(tmp_path / "x" / ".cache" / "c.txt", "hidden")
+    write(tmp_path / "x" / "picture.jpg", "no caption")
+    c = write(tmp_path / "c.jsonl", json.dumps({"text": "a hen"}))
+    for given in ([str(tmp_path / "x")], [str(tmp_path / "x" / "**" / "*.txt")], [a, b], [a, b, a]):
+        assert list(open_source(given).rows()) == [(0, "0", "a dog"), (1, "1", "a cat"), (2, "2", "a cow")]
+    assert texts(open_source([c, str(tmp_path / "x")])) == ["a hen", "a dog", "a cat", "a cow"]
+    assert open_source([c, str(tmp_path / "x")]).total() == 4
+    assert texts(open_source([c, a, b], limit=2)) == ["a hen", "a dog"]
+    assert open_source([c, a, b], limit=2).total() == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("given", "message"),
     [
-        ("c.csv", b"caption;image_id\na;b\n", "separated by semicolons: save the file with commas"),
-        ("c.csv", b'caption\na\n"' + b"x" * (2**24 + 1), "line 3: has more than 16,777,216 characters"),
-        ("c.csv", b"", "the file is empty"),
-        ("c.parquet", b"PAR1", "cannot be read as Parquet"),
+        ("none.txt", "none.txt: no such file"),
+        ("*.csv", r"\*.csv: no file fits this pattern"),
+        ("empty", "empty: this folder has no file of the types .txt"),
+        ("mixed", r"mixed: has files of several kinds \(.csv, .txt\).* Name one kind, e.g. '.*mixed/\*.csv'"),
     ],
 )
-def test_files_that_cannot_be_read_are_named(name, content, message, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name}.*{message}"):
-        list(sources.read_captions(tmp_path / name))
+def test_what_is_not_there_is_named(given, message, tmp_path):
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "mixed" / "a.txt", "a dog")
+    write(tmp_path / "mixed" / "a.csv", "caption", "a dog")
+    with pytest.raises(InputError, match=f"--captions .*{message}"):
+        open_source([str(tmp_path / given)])
+    for captions, dataset in ((None, None), (["a.txt"], "org/name")):
+        with pytest.raises(InputError, match="--captions or --dataset_name"):
+            open_source(captions, dataset)
 
 
-@pytest.mark.parametrize("name", ["c.jsonl", "c.txt", "c.csv"])
-def test_a_line_that_is_too_long_is_not_held_in_memory(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "LONGEST_LINE", 100)
-    line = json.dumps({"caption": "a dog"}) if name == "c.jsonl" else "a dog"
-    text = "caption\n" * (name == "c.csv") + f"{line}\n{'x' * 1000}\n{line}\n"
-    (tmp_path / name).write_text(text)
-    if name == "c.csv":
-        with pytest.raises(InputError, match=r"c\.csv, line 3: has more than 100 characters"):
-            list(sources.read_captions(tmp_path / name))
-    else:
-        assert [text for _, _, text in sources.read_captions(tmp_path / name)] == ["a dog", None, "a dog"]
+@pytest.mark.parametrize(
+    ("columns", "options", "found"),
+    [
+        ({"caption": "c", "image_id": "i"}, {}, ("i", "c")),
+        ({"URL": "u", "TEXT": "t"}, {}, ("u", "t")),
+        ({"key": "k", "url": "u", "caption": "c", "text": "t"}, {}, ("k", "c")),
+        ({"Description": "d"}, {}, ("0", "d")),
+        ({"caption": "c", "a": "m", "key": "k"}, {"caption_column": "a", "image_id_column": "caption"}, ("c", "m")),
+        ({"caption": "c"}, {"image_id_column": "caption"}, ("c", "c")),
+    ],
+)  # fmt: skip
+def test_columns_are_found_by_their_names(columns, options, found, tmp_path):
+    source = open_source([write(tmp_path / "c.jsonl", json.dumps(columns))], **options)
+    assert list(source.rows()) == [(0, *found)]
 
 
-def test_hostile_lines_are_counted(tmp_path):
-    lines = ["[" * 100_000, '{"caption": ' + "1" * 10_000 + "}", '{"caption": NaN}', '{"caption": "a\0b"}', "\x00",
-             '{"image_id": "000000039769", "caption": "a", "caption": "b"}', '{"image_id": NaN, "caption": "c"}',
-             '{"caption": "' + "d " * 100_000 + '"}']  # fmt: skip
-    (tmp_path / "c.jsonl").write_text("\ufeff" + "\n".join(lines))
-    rows = [(image_id, text) for _, image_id, text in sources.read_captions(tmp_path / "c.jsonl")]
-    assert rows[:2] == [("0", None), ("1", None)]
-    assert rows[3:7] == [("3", None), ("4", None), ("000000039769", "b"), ("6", "c")]
-    assert len(rows[7][1]) == sources.LONGEST_KEPT  # still too long for the filters
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "txt", "parquet"])
-def test_what_is_no_file_is_refused(kind, tmp_path):
-    (tmp_path / f"folder.{kind}").mkdir()
-    (tmp_path / f"zero.{kind}").symlink_to("/dev/zero")
-    os.mkfifo(tmp_path / f"pipe.{kind}")
-    (tmp_path / f"utf16.{kind}").write_text("caption\na dog\n", encoding="utf-16")
-    for name, message in (
-        ("folder", "is a folder, a device or a pipe"),
-        ("zero", "is a folder, a device or a pipe"),
-        ("pipe", "is a folder, a device or a pipe"),
-        ("utf16", "line 1: is not UTF-8 but UTF-16"),
-        ("x" * 5000, "cannot be opened: File name too long"),
-    ):
-        for read in (sources.read_captions, load_triples):
-            if (kind, read) != ("txt", load_triples) or name != "utf16":
-                with pytest.raises(InputError, match=message):
-                    read(tmp_path / f"{name}.{kind}")
-
-
-def test_ids_of_a_folder_of_csv_keep_their_zeros(tmp_path):
-    header = "image_id,caption,paraphrase_1,paraphrase_2\n"
-    (tmp_path / "c.csv").write_text(header + "000000039769,NA,b,c\n000000000139,null,b,c\n")
-    wanted = [(0, "000000039769", "NA"), (1, "000000000139", "null")]
-    assert list(sources.read_dataset(str(tmp_path))) == wanted
-    triples = load_triples(tmp_path, image_dir=tmp_path)
-    assert list(zip(triples["image_id"], triples["caption"])) == [row[1:] for row in wanted]
-
-
-def test_json_that_would_crash_pyarrow_is_refused_by_line(tmp_path):
-    row = {"image_id": "a", "caption": "a [[[ dog", "paraphrase_1": "b", "paraphrase_2": "c", "boxes": [[1]] * 100}
-    deep = json.dumps(row)[:-1] + ', "x": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}"
-    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n" + deep + "\n")
-    for source in (tmp_path, tmp_path / "c.jsonl"):
-        with pytest.raises(InputError, match=r"c\.jsonl, line 2: is nested more than 60 deep"):
-            load_triples(source)
-
-
-ODD = {
-    "dictionary": pa.array(["a", "a", None]).dictionary_encode(),
-    "large": pa.array(["a", "a", None], pa.large_string()),
-    "view": pa.array(["a", "a", None], pa.string_view()),
-    "binary": pa.array([b"a", b"a", None]),
-    "not UTF-8": pa.Array.from_buffers(pa.string(), 3, pa.array([b"\xff", b"\xfe", b"\xfd"]).buffers()),
-    "year 292277026596": pa.array([2**62] * 3, pa.duration("s")),
-    "nested": pa.array([[["a"]]] * 3),
-}
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_odd_columns_of_parquet(name, tmp_path):
-    rest = {column: ["x", "y", "z"] for column in ("image_id", "paraphrase_1", "paraphrase_2")}
-    pq.write_table(pa.table({**rest, "caption": ODD[name]}), tmp_path / "c.parquet")
-    captions = [text for _, _, text in sources.read_captions(tmp_path / "c.parquet")]
-    expected = {"not UTF-8": [None] * 3, "year 292277026596": [None] * 3, "nested": [[["a"]]] * 3}
-    assert captions == expected.get(name, ["a", "a", None])
-    with pytest.raises(InputError, match=r"c\.parquet"):
-        load_triples(tmp_path / "c.parquet")
-
-
-def test_a_large_text_that_is_meant_many_times_is_held_once(tmp_path):
-    texts = pa.DictionaryArray.from_arrays([0, None, 1] * 1000, ["x" * 2**20, "a dog"])
-    pq.write_table(pa.table({"caption": texts, "image_id": range(3000)}), tmp_path / "c.parquet")
-    for lists in sources._parquet_lists(tmp_path / "c.parquet", ("caption", "image_id")):
-        assert len(lists["caption"]) == 1000
-        assert len({id(text) for text in lists["caption"]}) <= 3
-    rows = list(sources.read_captions(tmp_path / "c.parquet"))
-    assert [(i, text and text[:5]) for i, _, text in rows[:3]] == [(0, "xxxxx"), (1, None), (2, "a dog")]
-    assert rows[2999] == (2999, "2999", "a dog")
-
-
-def test_short_texts_of_many_batches_keep_their_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "ROWS", 7)
-    monkeypatch.setattr(sources, "BATCH", 64)
-    wanted = [(i, f"{i}.jpg" if i % 5 else str(i), f"dog {i % 90}" if i % 11 else None) for i in range(1000)]
-    table = pa.table(
-        {"image_id": [f"{i}.jpg" if i % 5 else None for i in range(1000)], "caption": [r[2] for r in wanted]}
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {},
+            "not clear which column holds the captions; found: 'title', 'a'. Name the right one with --caption_column",
+        ),
+        ({"caption_column": "text"}, "no column 'text'; found: 'title', 'a'"),
+        (
+            {"caption_column": "a", "image_id_column": "b"},
+            "no column 'b'; .* Name the right one with --image_id_column",
+        ),
+        (
+            {"caption_column": "a", "where": "nsfw == 1"},
+            "--where nsfw == 1 needs a column 'nsfw'; found: 'title', 'a'",
+        ),
+        ({"limit": -1}, "--limit: at least 0"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_before_anything_is_read(options, message, tmp_path):
+    first = write(
+        tmp_path / "a.jsonl", json.dumps({"caption": "c", "title": "t", "a": "a", "b": "b", "text": "t", "nsfw": 1})
     )
-    pq.write_table(table, tmp_path / "c.parquet", row_group_size=300)
-    assert list(sources.read_captions(tmp_path / "c.parquet")) == wanted
+    last = write(tmp_path / "b.jsonl", json.dumps({"title": "t", "a": "a"}))
+    with pytest.raises(InputError, match=message):
+        open_source([first, last], **options)
 
 
-def test_a_parquet_file_that_is_cut_or_lies_is_one_sentence(tmp_path):
-    pq.write_table(pa.table({"caption": ["a dog", "a cat"] * 20}), tmp_path / "whole.parquet")
-    data, path, rng = (tmp_path / "whole.parquet").read_bytes(), tmp_path / "c.parquet", random.Random(0)
-    for i in range(300):
-        damaged = bytearray(data[: rng.randrange(1, len(data))] if i % 3 == 0 else data)
-        for _ in range(i % 3):
-            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        path.write_bytes(damaged)
-        for read in (sources.count_rows, lambda path: list(sources.read_captions(path))):
-            with contextlib.suppress(InputError):
-                read(path)
-        if i % 3 == 0:
-            with pytest.raises(InputError, match=r"c\.parquet: cannot be read as Parquet"):
-                sources.count_rows(path)
-
-
-def test_unparsable_lines_keep_their_row_number(tmp_path):
-    (tmp_path / "c.jsonl").write_bytes(b'{"caption": "a dog"}\n{broken\n[1]\n\xff\n{"caption": "a cat"}\n')
-    assert [(i, text) for i, _, text in sources.read_captions(tmp_path / "c.jsonl")] == [
-        (0, "a dog"), (1, None), (2, None), (3, None), (4, "a cat")
+def test_a_list_of_captions_gives_as_many_rows(tmp_path):
+    """As nlphuji/flickr30k (texts) and HuggingFaceM4/COCO (objects) have them."""
+    path = write(tmp_path / "c.jsonl", json.dumps({"caption": ["a dog", "a cat"], "filename": "1.jpg"}),
+                 json.dumps({"caption": [{"raw": "a cow", "sentid": 3}], "filename": "2.jpg"}),
+                 json.dumps({"caption": [], "filename": "3.jpg"}))  # fmt: skip
+    assert list(open_source([path]).rows()) == [
+        (0, "1.jpg", "a dog"), (1, "1.jpg", "a cat"), (2, "2.jpg", "a cow"), (3, "3.jpg", None)
     ]  # fmt: skip
 
 
-def test_a_header_that_comes_again_is_named(tmp_path):
-    (tmp_path / "a.csv").write_text("image_id,caption\n1,a dog\nimage_id,caption\n2,a cat\n")
-    with pytest.raises(InputError, match=r"a\.csv, line 3: is the header once more"):
-        list(sources.file_rows(tmp_path / "a.csv"))
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_what_where_leaves_out_comes_along_to_be_counted(kind, tmp_path):
+    rows = [{"TEXT": f"dog {i}", "NSFW": ("UNLIKELY", "NSFW", None)[i % 3], "similarity": i / 10} for i in range(6)]
+    path = tmp_path / f"c.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "csv":
+        lines = [",".join("" if value is None else str(value) for value in row.values()) for row in rows]
+        write(path, "TEXT,NSFW,similarity", *lines)
+    else:
+        write(path, *map(json.dumps, rows), "{broken")
+    source = open_source([str(path)], where="NSFW == 'UNLIKELY' and similarity > 0.1")
+    found = list(source.rows())
+    assert [idx for idx, _, text in found if type(text) is str] == [3]
+    assert [idx for idx, _, text in found if isinstance(text, LeftOut)] == [0, 1, 2, 4, 5]
+    assert len(found) == 6 + (kind == "jsonl")  # a line that cannot be parsed is no question of where
+    assert source.fingerprint()["where"] == source.where
+
+
+def test_a_source_can_be_sent_elsewhere_and_says_what_it_is_without_paths(tmp_path):
+    path = write(tmp_path / "secret" / "c.txt", "a dog")
+    source = open_source([path], limit=5)
+    assert pickle.loads(pickle.dumps(source)) == source
+    known = source.fingerprint()
+    assert {**known["files"][0], "sha256_of_ends": ""} == {"name": "c.txt", "bytes": 6, "sha256_of_ends": ""}
+    assert known["limit"] == 5
+    assert str(tmp_path) not in json.dumps(known)
+    write(tmp_path / "secret" / "c.txt", "a cat")
+    assert open_source([path], limit=5).fingerprint() != known
+    write(tmp_path / "secret" / "c.txt", "a dog")
+    assert open_source([path], limit=5).fingerprint() == known
+
+
+def test_a_fingerprint_reads_both_ends_of_a_file(tmp_path):
+    path = tmp_path / "c.txt"
+    prints = []
+    for change in (None, 0, 10**6, 2 * 10**6 - 2):
+        data = bytearray(b"x" * (2 * 10**6 - 1) + b"\n")
+        if change is not None:
+            data[change] = ord("y")
+        path.write_bytes(data)
+        prints.append(json.dumps(open_source([str(path)]).fingerprint()))
+    assert len(set(prints)) == 3  # the middle is not read
+
+
+def test_memory_does_not_grow_with_the_captions(tmp_path):
+    def peak(count):
+        with open(tmp_path / "c.jsonl", "w") as file:
+            file.writelines(json.dumps({"caption": f"a dog beside number {i}"}) + "\n" for i in range(count))
+        source = open_source([str(tmp_path / "c.jsonl")], where="len(caption) > 3")
+        tracemalloc.start()
+        try:
+            rows = sum(1 for _ in source.rows())
+            return rows, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # what is imported and cached
+    (few, low), (many, high) = peak(1_000), peak(20_000)
+    assert (few, many) == (1_000, 20_000)
+    assert high < low + 2**18  # all rows would be more than 2 MiB
+
+
+def test_a_folder_of_a_data_set(tmp_path):
+    write(
+        tmp_path / "c.csv",
+        "image_id,caption,paraphrase_1,paraphrase_2",
+        "000000039769,NA,b,c",
+        "000000000139,null,b,c",
+    )
+    assert list(open_source(dataset_name=str(tmp_path)).rows()) == [
+        (0, "000000039769", "NA"), (1, "000000000139", "null")
+    ]  # fmt: skip
+    triples = load_triples(tmp_path, image_dir=tmp_path)
+    assert list(zip(triples["image_id"], triples["caption"])) == [("000000039769", "NA"), ("000000000139", "null")]

@@ -1,5 +1,6 @@
 """Triples from every kind of file; what is wrong is named by file, line and remedy."""
 
+import gzip
 import json
 
 import datasets
@@ -18,15 +19,19 @@ def write(folder, rows, name="pairs.jsonl"):
     return path
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "folder", "saved", "saved dict"])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "jsonl.gz", "csv.gz", "parquet", "folder", "saved", "saved dict"])
 def test_one_corpus_in_every_form(kind, tmp_path, pairs):
     expected = load_triples(pairs / "pairs.jsonl", image_dir=pairs / "pictures")
     texts = expected.remove_columns("image")
     source = tmp_path / f"pairs.{kind}"
     if kind == "jsonl":
         source = pairs / "pairs.jsonl"
-    elif kind == "csv":
+    elif kind == "jsonl.gz":
+        source.write_bytes(gzip.compress((pairs / "pairs.jsonl").read_bytes()))
+    elif kind.startswith("csv"):
         texts.to_csv(source)
+        if kind.endswith("gz"):
+            source.write_bytes(gzip.compress(source.read_bytes()))
     elif kind == "parquet":
         texts.to_parquet(source)
     elif kind == "folder":
