@@ -26,22 +26,32 @@ def embeds_columns(names: list[str]) -> list[str]:
     return [name for name in names if name.endswith("_embeds")]
 
 
-def tokenize(dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, limit: int | None = None):
-    """Replace the three text columns by `input_ids`, a list of three lists per row. Truncated texts are counted.
+def tokenize(
+    dataset: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None = None,
+    columns: tuple[str, ...] = TEXT_COLUMNS,
+):
+    """Replace the text columns by `input_ids`, a list of three lists per row. Truncated texts are counted.
 
     Args:
+        columns: `TEXT_COLUMNS`, and "negative" where it is trained on: a fourth list then, empty for None.
         limit: how many tokens a text may have, see `architectures.token_limit`. Default: the tokenizer's limit.
     """
     limit = tokenizer.model_max_length if limit is None else limit
 
     def tokenize_batch(batch: dict[str, list]) -> dict[str, list]:
-        views, truncated = zip(*(token_ids(tokenizer, batch[column], limit) for column in TEXT_COLUMNS))
+        views, truncated = zip(*(of_column(batch[column]) for column in columns))
         return {"input_ids": list(zip(*views)), "truncated": [sum(row) for row in zip(*truncated)]}
 
-    dataset = dataset.map(tokenize_batch, batched=True, remove_columns=list(TEXT_COLUMNS), desc="Tokenizing")
+    def of_column(texts: list[str | None]) -> tuple[list, list]:
+        ids, truncated = token_ids(tokenizer, [text or "" for text in texts], limit)
+        return [own if text else () for own, text in zip(ids, texts)], truncated
+
+    dataset = dataset.map(tokenize_batch, batched=True, remove_columns=list(columns), desc="Tokenizing")
     truncated = int(np.sum(dataset["truncated"]))
     if truncated:
-        logger.warning("%d of %d texts were truncated to %d tokens", truncated, 3 * len(dataset), limit)
+        logger.warning("%d of %d texts were truncated to %d tokens", truncated, len(columns) * len(dataset), limit)
     # read as Python's floats they take twice the time, and 32 bytes per number
     vectors = embeds_columns(dataset.column_names)
     return dataset.remove_columns("truncated").with_format("numpy", columns=vectors, output_all_columns=True)
@@ -68,7 +78,8 @@ class ParaCLIPCollator:
     |----------------|-------------------------------------------------------------------------------------|
     | `image_embeds` | (batch, dim) float32; so is every other column whose name ends in `_embeds`         |
     | `chunks`       | list of chunks as `chunking` makes them                                             |
-    | `text_index`   | (batch, 3) int64: where in the chunks, counted through, x, x' and x'' are           |
+    | `text_index`   | (batch, 3) int64: where in the chunks, counted through, x, x' and x'' are; with     |
+    |                | negatives (batch, 4), and `has_negative` (batch,) bool: where that of a row is      |
     | `row_keys`     | (batch, 4) int64: hashes of picture and texts; rows that share one are no negatives |
     | `image_ids`    | list of str, to name rows in errors                                                 |
     | `padding`      | float: the share of the chunks' tokens that are only filling                        |
@@ -84,15 +95,20 @@ class ParaCLIPCollator:
     def __call__(self, rows: list[dict]) -> dict:
         """Collate rows of `tokenize`."""
         texts = [[tuple(ids) for ids in row["input_ids"]] for row in rows]
+        has_negative = torch.tensor([len(views) > 3 and bool(views[3]) for views in texts])
+        texts = [[*views[:3], *(view or views[0] for view in views[3:])] for views in texts]  # x stands in for none
         distinct = sorted({text for views in texts for text in views})
         chunks, where, padding = self.chunking(distinct, self.chunk_tokens)
         number = dict(zip(distinct, where.tolist()))
         pictures = np.array([_key(row["image_id"]) for row in rows])
-        keys = np.array([[hash(text) for text in views] for views in texts])  # of integers: the same in all processes
+        keys = np.array(
+            [[hash(text) for text in views[:3]] for views in texts]
+        )  # of integers: the same in all processes
         return {  # vectors first: the Trainer reads the size of the batch from the first entry
             **{name: _stack(rows, name) for name in embeds_columns(list(rows[0]))},
             "chunks": chunks,
             "text_index": torch.tensor([[number[text] for text in views] for views in texts]),
+            **({"has_negative": has_negative} if len(texts[0]) > 3 else {}),
             "row_keys": torch.from_numpy(np.column_stack([pictures, keys])),
             "image_ids": [row["image_id"] for row in rows],
             "padding": padding,

@@ -27,3 +27,12 @@ def main_process_first(args: TrainingArguments) -> Iterator[None]:
     if not args.local_process_index:
         dist.barrier(waiting)
     dist.destroy_process_group(waiting)
+
+
+def await_main_process(args: TrainingArguments) -> None:
+    """Return on the others only when the main process has all that they sent it.
+
+    One that exits at once may take the connection, and with it its last message, from a main process that goes on.
+    """
+    if args.world_size > 1:
+        dist.monitored_barrier(dist.new_group(backend="gloo"))  # which the main process answers, one by one

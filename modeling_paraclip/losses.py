@@ -29,12 +29,17 @@ def info_nce(
     *,
     positives: Tensor | None = None,
     group_ids: Tensor | None = None,
+    negatives: Tensor | None = None,
+    negative_weights: Tensor | None = None,
 ) -> Tensor:
     """Symmetric InfoNCE over a batch: row i of `queries` belongs to row i of `keys`, all other rows are negatives.
 
     With cosine similarities `s_ij` and temperature scale `t = exp(logit_scale)`:
 
         1/2 * mean_i[ -log( exp(t s_ii) / sum_j exp(t s_ij) ) ] + 1/2 * mean_i[ the same over columns ]
+
+    A negative `n_i` of a row adds `w_i exp(t cos(queries_i, n_i))` to the denominator of that row alone (NegCLIP,
+    Yuksekgonul et al. 2023, section 5, takes it for all rows); the columns are as they were.
 
     Args:
         queries: (batch, dim), any float dtype. Normalised here.
@@ -44,6 +49,8 @@ def info_nce(
         positives: (batch, batch) bool. Where it is true off the diagonal, the two rows mean the same and leave each
             other's denominator. The diagonal always counts. Of one process only, and for a batch that fits in memory.
         group_ids: (batch,) integers: the same for rows that mean the same, on all processes. Needs no matrix.
+        negatives: (batch, dim): for each row one more key that it must not find. Normalised here.
+        negative_weights: (batch,) `w` of the rows, 0 where a row has no negative. Default: 1 each.
 
     Returns:
         Scalar float32 (float64 for float64 input), whatever the autocast. A batch of one gives 0.
@@ -52,8 +59,9 @@ def info_nce(
         # at least float32: in bfloat16 a logit near 100 is off by up to 0.25
         queries, keys = (F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1) for x in (queries, keys))
         scale = torch.as_tensor(logit_scale, dtype=queries.dtype, device=queries.device).exp()
+        extra = None if negatives is None else _negative_logits(queries, negatives, scale, negative_weights)
         if positives is None and (len(queries) > PLAIN_ROWS or _processes() > 1):
-            return _TiledInfoNCE.apply(queries, keys, scale, group_ids)
+            return _TiledInfoNCE.apply(queries, keys, scale, group_ids, extra)
         logits = queries @ keys.T * scale
         if group_ids is not None:
             same = group_ids[:, None] == group_ids
@@ -62,7 +70,14 @@ def info_nce(
             diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
             logits = logits.masked_fill(positives & ~diagonal, float("-inf"))
         target = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        rows = logits if extra is None else torch.cat([logits, extra[:, None]], dim=1)
+        return (F.cross_entropy(rows, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def _negative_logits(queries: Tensor, negatives: Tensor, scale: Tensor, weights: Tensor | None) -> Tensor:
+    """(batch,) logits of each row's negative, -inf where its weight is 0."""
+    logits = (queries * F.normalize(negatives.to(queries.dtype), dim=-1)).sum(dim=1) * scale
+    return logits if weights is None else logits + weights.to(logits.dtype).log()
 
 
 class _TiledInfoNCE(torch.autograd.Function):
@@ -74,11 +89,15 @@ class _TiledInfoNCE(torch.autograd.Function):
 
         (softmax over its row + softmax over its column - 2 if it is a positive) / (2 n)
 
+    and the logit of a row's negative, its share of the row's denominator / (2 n).
+
     (Streaming log-sum-exp: Milakov & Gimelshein 2018; in blocks of a contrastive loss: Cheng et al. 2024, Inf-CL.)
     """
 
     @staticmethod
-    def forward(ctx, queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None) -> Tensor:
+    def forward(
+        ctx, queries: Tensor, keys: Tensor, scale: Tensor, group_ids: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
         ctx.first = len(queries) * _rank()  # the first column of this process's own keys
         own = slice(ctx.first, ctx.first + len(queries))
         keys = _gather(keys)
@@ -91,12 +110,14 @@ class _TiledInfoNCE(torch.autograd.Function):
             row_lse[rows] = logits.logsumexp(dim=1)
             column_lse = torch.logaddexp(column_lse, logits.logsumexp(dim=0))
         column_lse = _gather(column_lse[None]).logsumexp(dim=0)
-        ctx.save_for_backward(queries, keys, scale, row_lse, column_lse, *groups)
+        if extra is not None:
+            row_lse = torch.logaddexp(row_lse, extra)
+        ctx.save_for_backward(queries, keys, scale, row_lse, column_lse, extra, *groups)
         return ((row_lse + column_lse[own]) / 2 - positives).mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        queries, keys, scale, row_lse, column_lse, *groups = ctx.saved_tensors
+        queries, keys, scale, row_lse, column_lse, extra, *groups = ctx.saved_tensors
         needs_queries = ctx.needs_input_grad[0] or ctx.needs_input_grad[2]  # pictures are frozen, as is the scale
         grad_queries = torch.empty_like(queries) if needs_queries else None
         grad_keys = torch.zeros_like(keys)
@@ -113,7 +134,8 @@ class _TiledInfoNCE(torch.autograd.Function):
         grad_scale = (grad_queries * queries).sum() / scale if needs_scale else None
         if _processes() > 1:  # the rows of all processes have a say in the keys that came from here
             dist.all_reduce(grad_keys)
-        return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None
+        grad_extra = None if extra is None else (extra - row_lse).exp() * grad / (2 * len(queries))
+        return grad_queries, grad_keys[ctx.first : ctx.first + len(queries)], grad_scale, None, grad_extra
 
 
 def _logits(queries: Tensor, keys: Tensor, scale: Tensor, groups: Sequence[Tensor], rows: slice, first: int) -> Tensor:
@@ -170,6 +192,7 @@ class Term:
         compute: (*those embeddings, scale=..., group_ids=...) -> scalar. `scale` is the logarithm of the temperature
             scale: the model's, or that of the text-text terms where no images are needed.
         weight: default weight.
+        takes_negatives: whether `compute` also takes `negatives` and `negative_weights`, see `info_nce`.
     """
 
     name: str
@@ -177,10 +200,11 @@ class Term:
     needs: tuple[str, ...]
     compute: Callable[..., Tensor]
     weight: float = 1.0
+    takes_negatives: bool = False
 
 
-def _contrast(queries: Tensor, keys: Tensor, *, scale: Tensor | float, group_ids: Tensor | None) -> Tensor:
-    return info_nce(queries, keys, scale, group_ids=group_ids)
+def _contrast(queries: Tensor, keys: Tensor, *, scale: Tensor | float, **options: Tensor | None) -> Tensor:
+    return info_nce(queries, keys, scale, **options)
 
 
 def _distance(embeds: Tensor, base_embeds: Tensor, **_) -> Tensor:
@@ -194,8 +218,10 @@ def _distance(embeds: Tensor, base_embeds: Tensor, **_) -> Tensor:
 # paraphrase_paraphrase: two rewordings that share few words.
 # distillation: what the base knew. Not in the paper, and off by default.
 TERMS = (
-    Term("image_text", "L1(images, x'')", ("image_embeds", "paraphrase_2_embeds"), _contrast),
-    Term("caption_paraphrase", "L2(x, x')", ("caption_embeds", "paraphrase_1_embeds"), _contrast),
+    Term("image_text", "L1(images, x'')", ("image_embeds", "paraphrase_2_embeds"), _contrast, takes_negatives=True),
+    Term(
+        "caption_paraphrase", "L2(x, x')", ("caption_embeds", "paraphrase_1_embeds"), _contrast, takes_negatives=True
+    ),
     Term("paraphrase_paraphrase", "L3(x', x'')", ("paraphrase_1_embeds", "paraphrase_2_embeds"), _contrast),
     Term("distillation", "mean(1 - cos(x, x of the base))", ("caption_embeds", "base_caption_embeds"), _distance, 0),
 )
@@ -207,15 +233,18 @@ class ParaCLIPLoss(nn.Module):
     Args:
         text_logit_scale: logarithm of the temperature scale of the text-text terms. None: the model's, as in the
             paper.
+        negative_weight: how often a row's negative, a text that sounds like its caption and means something else,
+            counts in the denominator of that row in L1 and L2. Not in the paper.
         weights: `NAME_weight=...` for each term whose weight is not the default; 1 each in the paper.
 
     Raises:
         ValueError: there is no such term, or all weights are 0.
     """
 
-    def __init__(self, *, text_logit_scale: float | None = None, **weights: float):
+    def __init__(self, *, text_logit_scale: float | None = None, negative_weight: float = 0.0, **weights: float):
         super().__init__()
         self.text_logit_scale = text_logit_scale
+        self.negative_weight = negative_weight
         self.weights = {term.name: weights.pop(f"{term.name}_weight", term.weight) for term in TERMS}
         if weights:
             raise ValueError(f"{', '.join(weights)}: no such weight; there are {', '.join(self.weights)}")
@@ -225,7 +254,9 @@ class ParaCLIPLoss(nn.Module):
     def formula(self) -> str:
         """E.g. `L = L1(images, x'') + 0.3 L2(x, x') + 0.3 L3(x', x'')`."""
         used = [(self.weights[term.name], term.symbol) for term in TERMS if self.weights[term.name]]
-        return "L = " + " + ".join(symbol if weight == 1 else f"{weight:g} {symbol}" for weight, symbol in used)
+        formula = "L = " + " + ".join(symbol if weight == 1 else f"{weight:g} {symbol}" for weight, symbol in used)
+        times = "" if self.negative_weight == 1 else f"{self.negative_weight:g} times "
+        return f"{formula}, negatives {times}in the denominators of L1 and L2" if self.negative_weight else formula
 
     def forward(
         self,
@@ -235,6 +266,8 @@ class ParaCLIPLoss(nn.Module):
         paraphrase_2_embeds: Tensor,
         logit_scale: Tensor | float,
         group_ids: Tensor | None = None,
+        negative_embeds: Tensor | None = None,
+        has_negative: Tensor | None = None,
         **more_embeds: Tensor,
     ) -> dict[str, Tensor]:
         """All embeddings are (batch, dim). Returns the scalar `loss` (weighted sum) and each term, unweighted.
@@ -244,10 +277,12 @@ class ParaCLIPLoss(nn.Module):
         Args:
             group_ids: (batch,) integers, the same for rows that are the same image or text: never each other's
                 negatives.
+            negative_embeds: of each row's negative; anything where it has none.
+            has_negative: (batch,) bool. Default: all have one.
             more_embeds: what further terms need, by name, e.g. `base_caption_embeds`.
 
         Raises:
-            ValueError: a term has a weight, but its embeddings are missing.
+            ValueError: a term or the negatives have a weight, but their embeddings are missing.
         """
         embeds = {
             "image_embeds": image_embeds,
@@ -257,6 +292,16 @@ class ParaCLIPLoss(nn.Module):
             **more_embeds,
         }
         text_scale = logit_scale if self.text_logit_scale is None else self.text_logit_scale
+        options: dict[str, Tensor | None] = {}
+        if self.negative_weight:
+            if negative_embeds is None:
+                raise ValueError("negative_weight needs negative_embeds")
+            count = (
+                torch.ones(len(negative_embeds), device=negative_embeds.device)
+                if has_negative is None
+                else has_negative
+            )
+            options = {"negatives": negative_embeds, "negative_weights": self.negative_weight * count.float()}
         losses = {}
         for term in TERMS:
             if not self.weights[term.name] and not term.weight:
@@ -268,6 +313,7 @@ class ParaCLIPLoss(nn.Module):
                 *(embeds[name] for name in term.needs),
                 scale=logit_scale if "image_embeds" in term.needs else text_scale,
                 group_ids=group_ids,
+                **(options if term.takes_negatives else {}),
             )
         weighted = [self.weights[name] * losses[f"loss_{name}"] for name in self.weights if self.weights[name]]
         return {"loss": torch.stack(weighted).sum(), **losses}

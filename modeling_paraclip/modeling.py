@@ -18,6 +18,7 @@ from .weights import open_config, open_model
 
 BASE_MODEL_DIR = Path(__file__).parent / "base"  # the embedded base CLIP; see scripts/train_base_clip.py
 TEXT_COLUMNS = ("caption", "paraphrase_1", "paraphrase_2")  # x, x', x'': the text views, in this order
+NEGATIVE = "negative"  # a fourth column, where there is one
 # A bare ["q_proj", ...] would reach the vision tower too, whose layers have the same names. Second line: BERT and kin.
 LORA_TARGETS = (
     r"text_model\.(.*\.)?layers?\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|mlp\.(fc1|fc2)"
@@ -117,12 +118,13 @@ class Paraphrased(PreTrainedModel):
         Args:
             input_ids: (batch, 3, length) token ids of x, x', x'', right-padded to the longest text of the batch; or
             chunks: the distinct texts, see `architectures.Chunking`; with
-            text_index: (batch, 3) integers: which text of the chunks, counted through, is x, x', x''.
+            text_index: (batch, 3) integers: which text of the chunks, counted through, is x, x', x''. (batch, 4) with
+                negatives, see `ParaCLIPLoss.forward`, which also takes `has_negative`.
             image_embeds: (batch, dim), the output of the frozen tower; or
             pixel_values: (batch, 3, height, width), which go through that tower here.
             group_ids: (batch,) integers, see `ParaCLIPLoss.forward`.
             recompute: see `encode_chunks`.
-            more_embeds: what further terms of the loss need, (batch, dim) each, by name.
+            more_embeds: what else the loss needs, by name.
 
         Returns:
             The scalars of `ParaCLIPLoss` and `text_embeds` (batch, 3, dim), not normalised.
@@ -141,11 +143,13 @@ class Paraphrased(PreTrainedModel):
             text_embeds = self.encode_text(input_ids.flatten(0, 1)).unflatten(0, input_ids.shape[:2])
         else:
             raise ValueError("a batch needs input_ids, or chunks with text_index")
-        views = {f"{column}_embeds": view for column, view in zip(TEXT_COLUMNS, text_embeds.unbind(dim=1))}
+        views = {
+            f"{column}_embeds": view for column, view in zip((*TEXT_COLUMNS, NEGATIVE), text_embeds.unbind(dim=1))
+        }
         outputs = self.loss(
             image_embeds=image_embeds, **views, logit_scale=self.logit_scale, group_ids=group_ids, **more_embeds
         )
-        return {**outputs, "text_embeds": text_embeds}
+        return {**outputs, "text_embeds": text_embeds[:, : len(TEXT_COLUMNS)]}
 
 
 class ParaCLIPModel(Paraphrased, CLIPModel):

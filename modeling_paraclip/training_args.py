@@ -48,12 +48,13 @@ UNUSABLE = {
 DECISIVE = (
     *("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "optim"),
     *("lr_scheduler_type", "warmup_steps", "seed", "data_seed", "bf16", "fp16", "text_temperature"),
-    "gradient_accumulation_steps",
+    *("gradient_accumulation_steps", "negative_weight"),
 )
 
 MANY = 2**31 - 1
 RANGES = {  # what these numbers can be, both ends included
     **dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "lora_alpha"), (0, 1e6)),
+    "negative_weight": (0, 1e6),
     **dict.fromkeys(("adam_beta1", "adam_beta2", "lora_dropout"), (0, 1 - 1e-9)),
     **dict.fromkeys(("warmup_steps", "eval_steps", "save_steps", "logging_steps"), (0, MANY)),
     **dict.fromkeys(("num_train_epochs", "dataloader_num_workers"), (0, 1e5)),
@@ -213,6 +214,13 @@ class ParaCLIPTrainingArguments(TrainingArguments):
             "help": "Weight of a term that holds captions near the base's embeddings of them. Not in the paper."
         },
     )
+    negative_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "How often the text in the column `negative` of a row counts in the denominator of that row in L1 "
+            "and L2, e.g. 1. Not in the paper. 0: the column is not read."
+        },
+    )
     text_temperature: float | None = field(
         default=None,
         metadata={
@@ -285,6 +293,7 @@ class ParaCLIPTrainingArguments(TrainingArguments):
         try:
             return ParaCLIPLoss(
                 text_logit_scale=None if self.text_temperature is None else -math.log(self.text_temperature),
+                negative_weight=self.negative_weight,
                 **{f"{term.name}_weight": getattr(self, f"{term.name}_weight") for term in TERMS},
             )
         except ValueError as error:

@@ -36,16 +36,22 @@ WORDS = [
 ]
 
 
-def make_rows(n, tokenizer, duplicates=True):
+def make_rows(n, tokenizer, duplicates=True, negatives=False):
+    """`negatives`: a fourth text, which every third row lacks."""
     rng = np.random.default_rng(3)
     texts = [[" ".join(rng.choice(WORDS, rng.integers(2, 14))) for _ in range(3)] for _ in range(n)]
     if duplicates:  # a caption twice, a text in two columns, a picture twice, x' that is x
         texts[5][0], texts[7][2], texts[3][1] = texts[2][0], texts[1][1], texts[3][0]
+    if negatives:
+        texts = [
+            [*views, " ".join(rng.permutation(views[0].split())) if i % 3 else ""] for i, views in enumerate(texts)
+        ]
+        texts[8][3] = texts[1][3]
     return [
         {
             "image_id": "twice" if duplicates and i in (4, 9) else f"{i}.png",
             "image_embeds": rng.standard_normal(8),
-            "input_ids": tokenizer(views)["input_ids"],
+            "input_ids": [ids if text else [] for ids, text in zip(tokenizer(views)["input_ids"], views)],
         }
         for i, views in enumerate(texts)
     ]
@@ -56,35 +62,42 @@ def collate(rows, chunk_tokens=60):
     batch["group_ids"] = torch.from_numpy(group_rows(batch.pop("row_keys").numpy()))
     batch["image_embeds"] = batch["image_embeds"].double()
     assert batch["padding"] > 0
-    return {name: batch[name] for name in ("image_embeds", "chunks", "text_index", "group_ids")}
+    names = ("image_embeds", "chunks", "text_index", "group_ids", "has_negative")
+    return {name: batch[name] for name in names if name in batch}
 
 
-def plain(model, rows):
+def plain(model, rows, negative_weight=0.0):
     """Loss by the equations, without anything of the engine but the model's weights."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     length = 77
-    ids = torch.zeros(len(rows), 3, length, dtype=torch.long)
+    count = len(rows[0]["input_ids"])
+    ids = torch.zeros(len(rows), count, length, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         for j, text in enumerate(row["input_ids"]):
+            text = text or row["input_ids"][0]
             ids[i, j, : len(text)], mask[i, j, : len(text)] = torch.tensor(text), 1
     features = CLIPModel.get_text_features(base, ids.flatten(0, 1), attention_mask=mask.flatten(0, 1))
-    views = features.pooler_output.unflatten(0, (len(rows), 3)).unbind(1)
+    views = features.pooler_output.unflatten(0, (len(rows), count)).unbind(1)
     images = torch.from_numpy(np.stack([row["image_embeds"] for row in rows]).astype(np.float32)).double()
-    keys = [{row["image_id"], *map(tuple, row["input_ids"])} for row in rows]
+    keys = [{row["image_id"], *map(tuple, row["input_ids"][:3])} for row in rows]
     reach = torch.tensor([[bool(a & b) for b in keys] for a in keys])
     for _ in rows:  # closure: rows that share through others
         reach = (reach.float() @ reach.float()) > 0
     same = reach & ~torch.eye(len(rows), dtype=torch.bool)
 
-    def term(a, b):
+    def term(a, b, negatives=None):
         a, b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
         logits = (a @ b.T * base.logit_scale.exp()).masked_fill(same, -torch.inf)
-        positives = logits.diagonal()
-        return ((logits.logsumexp(1) - positives).mean() + (logits.logsumexp(0) - positives).mean()) / 2
+        positives, denominators = logits.diagonal(), logits.exp().sum(1)
+        if negatives is not None:
+            present = torch.tensor([bool(row["input_ids"][3]) for row in rows])
+            cosines = torch.nn.functional.cosine_similarity(a, negatives)
+            denominators = denominators + negative_weight * present * (cosines * base.logit_scale.exp()).exp()
+        return ((denominators.log() - positives).mean() + (logits.logsumexp(0) - positives).mean()) / 2
 
-    x, x1, x2 = views
-    return term(images, x2) + term(x, x1) + term(x1, x2)
+    x, x1, x2, *more = views
+    return term(images, x2, *more) + term(x, x1, *more) + term(x1, x2)
 
 
 def gradients(loss, model):
@@ -107,8 +120,9 @@ def tokenizer(tiny_clip):
     return AutoProcessor.from_pretrained(tiny_clip).tokenizer
 
 
-def open_model(tiny_clip, lora=False):
+def open_model(tiny_clip, lora=False, negative_weight=0.0):
     model = load_clip(tiny_clip, vision=False)
+    model.loss = losses.ParaCLIPLoss(negative_weight=negative_weight)
     if lora:
         torch.manual_seed(0)
         model = add_lora(model, r=4)
@@ -121,10 +135,17 @@ def open_model(tiny_clip, lora=False):
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("tiled", [False, True])
-@pytest.mark.parametrize("duplicates", [False, True])
-def test_engine_is_plain_autograd(tiny_clip, tokenizer, lora, recompute, tiled, duplicates, monkeypatch):
-    model, rows = open_model(tiny_clip, lora), make_rows(24, tokenizer, duplicates)
-    expected_loss = plain(model, rows)
+@pytest.mark.parametrize(
+    ("duplicates", "negative_weight"),
+    [(False, 0), (True, 0), (True, 1.5)],
+    ids=["distinct", "duplicates", "negatives"],
+)
+def test_engine_is_plain_autograd(
+    tiny_clip, tokenizer, lora, recompute, tiled, duplicates, negative_weight, monkeypatch
+):
+    model = open_model(tiny_clip, lora, negative_weight)
+    rows = make_rows(24, tokenizer, duplicates, negatives=bool(negative_weight))
+    expected_loss = plain(model, rows, negative_weight)
     expected = expected_loss, gradients(expected_loss, model)
     if tiled:
         monkeypatch.setattr(losses, "PLAIN_ROWS", 0)
@@ -185,11 +206,11 @@ def test_a_large_batch_goes_in_blocks():
     assert torch.isfinite(queries.grad).all()
 
 
-def _worker(rank, port, tiny_clip, rows, lora, recompute, sharded, queue):
+def _worker(rank, port, tiny_clip, rows, lora, recompute, sharded, negative_weight, queue):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    model = open_model(tiny_clip, lora)
+    model = open_model(tiny_clip, lora, negative_weight)
     if sharded:
         wrapped = fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
     else:
@@ -212,12 +233,12 @@ def _worker(rank, port, tiny_clip, rows, lora, recompute, sharded, queue):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lora", "recompute", "sharded"),
-    [(False, False, False), (True, True, False), (False, False, True), (False, True, True)],
-    ids=["ddp", "ddp-lora-recompute", "fsdp", "fsdp-recompute"],
+    ("lora", "recompute", "sharded", "negative_weight"),
+    [(False, False, False, 0.7), (True, True, False, 0), (False, False, True, 0), (False, True, True, 0.7)],
+    ids=["ddp-negatives", "ddp-lora-recompute", "fsdp", "fsdp-recompute-negatives"],
 )
-def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, recompute, sharded):
-    rows = make_rows(24, tokenizer)
+def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, recompute, sharded, negative_weight):
+    rows = make_rows(24, tokenizer, negatives=bool(negative_weight))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -225,7 +246,9 @@ def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, 
     queue = context.Queue()
     workers = [
         context.Process(
-            target=_worker, args=(rank, port, tiny_clip, rows, lora, recompute, sharded, queue), daemon=True
+            target=_worker,
+            args=(rank, port, tiny_clip, rows, lora, recompute, sharded, negative_weight, queue),
+            daemon=True,
         )
         for rank in (0, 1)
     ]
@@ -236,7 +259,7 @@ def test_two_processes_are_one_with_twice_the_batch(tiny_clip, tokenizer, lora, 
         worker.join(60)
         assert worker.exitcode == 0
     model = open_model(tiny_clip, lora)
-    expected = plain(model, rows)
+    expected = plain(model, rows, negative_weight)
     assert_same(
         (torch.tensor(loss, dtype=torch.float64), [torch.from_numpy(g) for g in grads]),
         (expected.detach(), gradients(expected, model)),

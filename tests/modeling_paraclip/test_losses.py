@@ -143,3 +143,31 @@ def test_weights_that_make_no_loss_are_refused():
         ParaCLIPLoss(imagetext_weight=1)
     with pytest.raises(ValueError, match="the term distillation needs base_caption_embeds"):
         ParaCLIPLoss(distillation_weight=1)(*tensors(*embeds(3, views=4)), 1.0)
+
+
+def test_a_negative_counts_in_the_denominator_of_its_own_row():
+    """As one more key that no other row sees; a weight counts it so many times; without one a row is as it was."""
+    q, k, n = embeds(7, views=3, seed=1)
+    weights = torch.tensor([0.0, 1, 2, 3, 0, 1, 1])
+    unit = [row / np.linalg.norm(row, axis=1, keepdims=True) for row in (q, k, n)]
+    s, extra = np.exp(unit[0] @ unit[1].T * math.exp(1.5)), np.exp((unit[0] * unit[2]).sum(axis=1) * math.exp(1.5))
+    rows, columns, positives = s.sum(axis=1) + weights.numpy() * extra, s.sum(axis=0), s.diagonal()
+    expected = (np.log(rows / positives).mean() + np.log(columns / positives).mean()) / 2
+    found = info_nce(*tensors(q, k), 1.5, negatives=torch.from_numpy(n), negative_weights=weights)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    none = info_nce(*tensors(q, k), 1.5, negatives=torch.from_numpy(n), negative_weights=torch.zeros(7))
+    assert none.item() == pytest.approx(slow_info_nce(q, k, 1.5), rel=1e-5)
+
+
+def test_rows_without_a_negative_give_it_no_gradient():
+    q, k, n = (x.requires_grad_() for x in tensors(*embeds(4, views=3)))
+    info_nce(q, k, 1.0, negatives=n, negative_weights=torch.tensor([1.0, 0, 1, 0])).backward()
+    assert (n.grad.abs().sum(dim=1) > 0).tolist() == [True, False, True, False]
+    assert torch.isfinite(q.grad).all()
+
+
+def test_negatives_are_part_of_the_formula_and_must_be_there():
+    assert ParaCLIPLoss(negative_weight=1).formula().endswith(", negatives in the denominators of L1 and L2")
+    assert "0.5 times" in ParaCLIPLoss(negative_weight=0.5).formula()
+    with pytest.raises(ValueError, match="negative_embeds"):
+        ParaCLIPLoss(negative_weight=1)(*tensors(*embeds(3, views=4)), 1.0)
