@@ -32,6 +32,8 @@ examples:
         --output results.json --report results.md --plots plots
   also the models between the two, to choose one
     python -m eval --models openai/clip-vit-base-patch32 paraclip-out --tasks sts --interpolate 0.25,0.5,0.75
+  the similarity below which "nothing found" is the better answer, before and after
+    python -m eval calibrate --models openai/clip-vit-base-patch32 paraclip-out --data DIR
 """
 DATA = "\n".join(f"  {name:22} {data}" for name, data in NAMES.items())
 EPILOG = f"""tasks, and what they read from the folder DIR of --data or, without --data, from the Hub:
@@ -43,7 +45,13 @@ MANY = 10**9
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    args = parse(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["calibrate"]:
+        from . import calibrate
+
+        calibrate.main(arguments[1:])
+        return
+    args = parse(arguments)
     # not at the top: these imports take seconds
     from modeling_paraclip import InputError
     from modeling_paraclip.terminal import set_up_output
@@ -337,7 +345,7 @@ def _picture_sheet(path: Path, encoders: list[Encoder], data_dir: Path) -> Path:
     from . import report
     from .tasks.paraphrased_retrieval import triples_in
 
-    _, rows, gallery = triples_in(data_dir)[0]
+    _, rows, gallery, _ = triples_in(data_dir)[0]
     pictures, index = list(gallery.values()), {image_id: i for i, image_id in enumerate(gallery)}
 
     def opened(i: int) -> Image.Image:

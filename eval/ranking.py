@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 QUERIES, GALLERY = 2048, 8192  # a tile of scores: 64 MiB in float32
+SCORES = 2**26  # scores at a time where whole rows are needed: 256 MiB
 
 
 def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.ndarray:
@@ -72,3 +73,64 @@ def top_k(score_blocks: Iterable[torch.Tensor], k: int) -> np.ndarray:
             lowest[rows[full]] = torch.from_numpy(scores[full]).to(lowest.dtype)
         first += block.shape[1]
     return indices.reshape(len(lowest), -1)
+
+
+def best_rank(
+    query_embeds: np.ndarray, gallery_embeds: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> np.ndarray:
+    """Rank of the best right answer of each query; an answer is right if it has the query's label.
+
+    Args:
+        query_embeds: (n, dim), L2-normalised.
+        gallery_embeds: (m, dim), L2-normalised; may be float16 or a `np.memmap`.
+        query_labels: (n,) integers.
+        gallery_labels: (m,) integers. Each query's label is among them.
+
+    Returns:
+        (n,) int64, from 0; ties break by lower gallery index.
+
+    Raises:
+        ValueError: a score is not a number, or a query has no right answer.
+    """
+    by_label = np.argsort(gallery_labels, kind="stable")
+    first, end = (np.searchsorted(gallery_labels[by_label], query_labels, side) for side in ("left", "right"))
+    if (first == end).any():
+        raise ValueError(f"the query {np.argmax(first == end)} has no right answer in the gallery")
+    ranks = []
+    step = max(1, SCORES // len(gallery_embeds))
+    for start in range(0, len(query_embeds), step):
+        rows = slice(start, start + step)
+        scores = _scores(query_embeds[rows], gallery_embeds)
+        # a query's own scores are read from the same product, so that equal ones are equal
+        counts = (end - first)[rows]
+        offsets = np.cumsum([0, *counts[:-1]])
+        own = by_label[np.arange(counts.sum()) - np.repeat(offsets - first[rows], counts)]
+        query = np.repeat(np.arange(len(counts)), counts)
+        own_scores = scores[query, own].numpy()
+        best = np.maximum.reduceat(own_scores, offsets)
+        place = np.minimum.reduceat(np.where(own_scores == best[query], own, len(gallery_embeds)), offsets)
+        bound = torch.from_numpy(best)[:, None]
+        rank = (scores > bound).sum(dim=1).numpy()
+        for row in np.flatnonzero((scores >= bound).sum(dim=1).numpy() > rank + 1):  # a tie
+            rank[row] += int((scores[row, : place[row]] == best[row]).sum())
+        ranks.append(rank)
+    return np.concatenate(ranks)
+
+
+def best_scores(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> np.ndarray:
+    """(n, dim) and (m, dim), L2-normalised -> (n,) float32: the highest cosine of each query."""
+    step = max(1, SCORES // len(gallery_embeds))
+    parts = (query_embeds[start : start + step] for start in range(0, len(query_embeds), step))
+    return np.concatenate([_scores(part, gallery_embeds).amax(dim=1).numpy() for part in parts])
+
+
+def _scores(queries: np.ndarray, gallery_embeds: np.ndarray) -> torch.Tensor:
+    """(n, m) float32 scores. Raises ValueError if one is not a number."""
+    left = torch.from_numpy(np.asarray(queries, np.float32))
+    scores = torch.empty(len(left), len(gallery_embeds))
+    for first in range(0, len(gallery_embeds), GALLERY):
+        part = torch.from_numpy(np.asarray(gallery_embeds[first : first + GALLERY], np.float32))
+        torch.matmul(left, part.T, out=scores[:, first : first + GALLERY])
+    if scores.amax().isnan():
+        raise ValueError("scores are not all numbers")
+    return scores

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 import modeling_paraclip
 from modeling_paraclip import CheckpointError, InputError, ParaCLIPTrainer
-from modeling_paraclip.architectures import embedding_dim
+from modeling_paraclip.architectures import embedding_dim, plain_class
 from modeling_paraclip.errors import one_line, printable, said
 from modeling_paraclip.pictures import open_picture, read_file
 
-from .data import read_text
+from .files import read_text
 from .ranking import rank
-from .suite import TEXT_TASKS, Measurement, difference_ci95, percentiles
+from .statistics import Difference, holm
+from .suite import TEXT_TASKS, Measurement, difference
 from .tasks.paraphrased_retrieval import overlaps
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -42,90 +43,96 @@ KINDS = {"clip": "A CLIP model", "vision-text-dual-encoder": "A dual encoder", "
 HEADLINES = ("average_overlap@", "jaccard_similarity@", "text_to_image_recall@1", "image_to_text_recall@1")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Comparison:
-    """One metric of two models on the same queries; `ci95` is the paired bootstrap interval of `tuned - base`."""
+    """One metric of two models on the same queries.
+
+    Args:
+        survives: whether the difference is beyond noise also when all comparisons are looked at together.
+        among: how many these are.
+    """
 
     dataset: str
     metric: str
     base: float
     tuned: float
-    ci95: list[float]
-
-    @property
-    def beyond_noise(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return not self.ci95[0] <= 0 <= self.ci95[1]
+    difference: Difference
+    survives: bool
+    among: int
 
     @property
     def is_headline(self) -> bool:
         """Whether the short table at the end of a training shows it."""
         return any(self.metric == name or (name[-1] == "@" and self.metric.startswith(name)) for name in HEADLINES)
 
+    def shown(self, digits: int, markdown: bool) -> tuple[str, str]:
+        """The difference, marked where it is beyond noise, and its interval; in points."""
+        low, high = (100 * bound for bound in self.difference.ci95)
+        if np.isnan(self.difference.value):
+            return "undefined", ""
+        figure = f"{100 * self.difference.value:+.{digits}f}"
+        if self.difference.beyond_noise:
+            mark = "**" if self.survives and self.among > 1 else "*"
+            figure = f"{mark}{figure}{mark}" if markdown else f"{figure} {mark}"
+        return figure, f"{low:+.{digits}f} to {high:+.{digits}f}"
 
-def compare(base: list[Measurement], tuned: list[Measurement]) -> list[Comparison]:
-    """Pair two models' measurements of the same sets, in order."""
+
+def compare(pairs: Iterable[tuple[Measurement, Measurement]]) -> list[Comparison]:
+    """All pairs (base, tuned) that are reported together, each of the same metric on the same queries."""
+    pairs = list(pairs)
+    differences = [difference(base, tuned) for base, tuned in pairs]
+    survive = holm([found.p for found in differences])
     return [
-        Comparison(
-            b.dataset,
-            b.metric,
-            b.value,
-            t.value,
-            percentiles(t.values - b.values) if b.is_sampled else difference_ci95(b.values, t.values),
-        )
-        for b, t in zip(base, tuned, strict=True)
+        Comparison(base.dataset, base.metric, base.value, tuned.value, found, kept, len(pairs))
+        for (base, tuned), found, kept in zip(pairs, differences, survive)
     ]
 
 
+def marks(count: int, markdown: bool = False) -> str:
+    """What the marks of a table with `count` comparisons mean."""
+    one, both = ("italics", "bold") if markdown else ("*", "**")
+    text = f"In points, with 95% intervals (paired bootstrap). {one}: beyond noise"
+    if count == 1:
+        return f"{text}."
+    return f"{text}; {both}: also when all {count:,} comparisons are looked at together (Holm's correction)."
+
+
 def table(comparisons: list[Comparison], markdown: bool = False) -> str:
-    """In points (100 times the fractions). Differences beyond noise are bold in Markdown, starred in a terminal."""
+    """In points (100 times the fractions), without what the marks mean in Markdown: see `marks`."""
     header = ["queries", "metric", "base", "tuned", "difference", "95% interval"]
-    rows = []
-    for row in comparisons:
-        low, high = (100 * bound for bound in row.ci95)
-        difference = f"{100 * (row.tuned - row.base):+.1f}"
-        if row.beyond_noise:
-            difference = f"**{difference}**" if markdown else f"{difference}*"
-        figures = f"{100 * row.base:.1f}", f"{100 * row.tuned:.1f}", difference, f"{low:+.1f} to {high:+.1f}"
-        rows.append([row.dataset, row.metric, *figures])
-    if markdown:
-        return _markdown(header, rows)
-    return _aligned(header, rows) + "\nin points; * beyond noise (paired bootstrap)"
+    rows = [
+        [row.dataset, row.metric, _points(row.base, 1), _points(row.tuned, 1), *row.shown(1, markdown)]
+        for row in comparisons
+    ]
+    return (
+        _markdown(header, rows)
+        if markdown
+        else f"{aligned(header, rows)}\n{marks(max((row.among for row in comparisons), default=0))}"
+    )
 
 
 def side_by_side(by_model: list[list[Measurement]], markdown: bool = False) -> str:
-    """The same measurements of any number of models, in points.
-
-    For each model after the first: its figure and the difference from the first with its 95% interval (paired
-    bootstrap), bold (starred in a terminal) where it is beyond noise.
-    """
+    """The same measurements of any number of models; for each after the first also the difference from the first."""
     first = by_model[0]
-    others = {measurements[0].model: {_key(m): m for m in measurements} for measurements in by_model[1:]}
+    others = {measurements[0].model: {m.key: m for m in measurements} for measurements in by_model[1:]}
+    pairs = [(m, other[m.key]) for m in first for other in others.values() if m.key in other]
+    compared = dict(zip(((id(a), b.model) for a, b in pairs), compare(pairs)))
     header = ["data set", "metric", "n", first[0].model, *(cell for name in others for cell in (name, "difference"))]
     rows = []
     for m in first:
-        cells = [m.dataset, m.metric, f"{len(m.values):,}", f"{100 * m.value:.2f}"]
-        for measurements in others.values():
-            other = measurements.get(_key(m))
-            if other is None:
-                cells += ["", ""]
-                continue
-            (row,) = compare([m], [other])
-            low, high = (100 * bound for bound in row.ci95)
-            figure = f"{100 * row.tuned:.2f}"
-            difference = f"{100 * (row.tuned - row.base):+.2f} ({low:+.2f} to {high:+.2f})"
-            if row.beyond_noise:
-                difference = f"**{difference}**" if markdown else f"{difference} *"
-            cells += [figure, difference]
+        cells = [m.dataset, m.metric, f"{m.queries:,}", _points(m.value, 2)]
+        for name in others:
+            row = compared.get((id(m), name))
+            figure, interval = row.shown(2, markdown) if row else ("", "")
+            cells += [_points(row.tuned, 2) if row else "", f"{figure} ({interval})" if interval else figure]
         rows.append(cells)
-    if markdown:
-        return _markdown(header, rows)
-    note = f"; * beyond noise from {one_line(first[0].model)} (paired bootstrap, 95%)" if others else ""
-    return f"{_aligned(header, rows)}\nin points{note}"
+    drawn = _markdown(header, rows) + "\n" if markdown else aligned(header, rows)
+    note = marks(len(pairs), markdown) if pairs else "In points."
+    return f"{drawn}\n{note}"
 
 
-def _key(measurement: Measurement) -> tuple[str, str, str]:
-    return measurement.task, measurement.dataset, measurement.metric
+def _points(value: float, digits: int) -> str:
+    return "undefined" if np.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -133,7 +140,8 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def _aligned(header: list[str], rows: list[list[str]]) -> str:
+def aligned(header: list[str], rows: list[list[str]]) -> str:
+    """A table for a terminal."""
     cells = [[one_line(cell) for cell in line] for line in [header, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
@@ -175,24 +183,38 @@ def write_text(path: Path, text: str) -> None:
 
 def write_results(path: Path, measurements: list[Measurement]) -> None:
     """The results file of DESIGN.md: a JSON list, fractions in 0..1."""
-    write_text(path, json.dumps([measurement.to_dict() for measurement in measurements], indent=1) + "\n")
+    write_text(
+        path, json.dumps([measurement.to_dict() for measurement in measurements], indent=1, allow_nan=False) + "\n"
+    )
 
 
 def eval_results(measurements: list[Measurement]) -> list[EvalResult]:
-    """The `model-index` entries of one model's measurements."""
-    return [
-        EvalResult(
-            task_type="sentence-similarity" if m.task in TEXT_TASKS else "image-text-retrieval",
-            task_name=m.task.replace("_", " "),
-            dataset_type=printable(m.dataset.split("/")[0]),
-            dataset_name=printable(m.dataset.split("/")[0]),
-            dataset_config=printable(m.dataset.partition("/")[2]) or None,  # the wording, or the part of a task
-            metric_type=printable(m.metric.split("@")[0]),
-            metric_name=printable(m.metric),
-            metric_value=round(m.value, 4),
+    """The `model-index` entries of one model's measurements; what is undefined has none."""
+    entries = []
+    for m in measurements:
+        if np.isnan(m.value):
+            continue
+        name, _, config = m.dataset.partition("/")
+        metric, _, depth = m.metric.partition("@")
+        about = m.scored.about
+        of_hub = about.revision and not about.revision.startswith("sha256:")
+        entries.append(
+            EvalResult(
+                # the Hub has no task of retrieval; this one also ranks pictures and texts
+                task_type="sentence-similarity" if m.task in TEXT_TASKS else "zero-shot-image-classification",
+                task_name=m.task.replace("_", " "),
+                dataset_type=printable(about.source if of_hub else name),
+                dataset_name=printable(name),
+                dataset_config=printable(config) or None,  # the wording, or the part of a task
+                dataset_split=about.split and printable(about.split),
+                dataset_revision=about.revision if of_hub else None,
+                metric_type=printable(metric),
+                metric_name=printable(m.metric),
+                metric_args={"k": int(depth)} if depth.isdecimal() else None,
+                metric_value=round(m.value, 4),
+            )
         )
-        for m in measurements
-    ]
+    return entries
 
 
 def add_to_card(path: Path, measurements: list[Measurement]) -> None:
@@ -250,14 +272,14 @@ def _write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
         plt.close(figure)
 
     for task in dict.fromkeys(m.task for m in by_model[0]):
-        names = [_key(m) for m in by_model[0] if m.task == task]
+        names = [m.key for m in by_model[0] if m.task == task]
         figure, axes = plt.subplots(figsize=(8, min(1.2 + 0.18 * len(names) * (len(by_model) + 1), MAX_INCHES)))
         for i, measurements in enumerate(by_model):
-            known = {_key(m): m.to_dict() for m in measurements}
+            known = {m.key: m for m in measurements if not np.isnan(m.value)}
             places = [n * (len(by_model) + 1) + i for n, name in enumerate(names) if name in known]
-            entries = [known[name] for name in names if name in known]
-            values = np.array([100 * entry["value"] for entry in entries])
-            bounds = 100 * np.array([entry["ci95"] for entry in entries])
+            shown = [known[name] for name in names if name in known]
+            values = 100 * np.array([m.value for m in shown])
+            bounds = 100 * np.array([m.ci95 for m in shown]).reshape(-1, 2)
             errors = np.abs(bounds.T - values)
             axes.barh(
                 places, values, xerr=errors, height=0.9, label=one_line(measurements[0].model), error_kw={"lw": 1}
@@ -272,12 +294,12 @@ def _write_plots(folder: Path, by_model: list[list[Measurement]]) -> list[Path]:
         axes.set(title=task, xlabel="points, with 95% intervals")
         axes.legend()
         save(figure, task)
-    other = {_key(m): m for m in by_model[1]} if len(by_model) > 1 else {}
-    sets = [m for m in by_model[0] if m.metric.startswith("average_overlap") and _key(m) in other]
+    other = {m.key: m for m in by_model[1]} if len(by_model) > 1 else {}
+    sets = [m for m in by_model[0] if m.metric.startswith("average_overlap") and m.key in other]
     if sets:
         figure, panels = plt.subplots(1, len(sets), figsize=(min(4 * len(sets), MAX_INCHES), 4), squeeze=False)
         for axes, m in zip(panels[0], sets):
-            axes.scatter(m.values, other[_key(m)].values, s=8, alpha=0.3)
+            axes.scatter(m.scored.values, other[m.key].scored.values, s=8, alpha=0.3)
             axes.plot([0, 1], [0, 1], color="grey", lw=1)
             title, across, up = map(one_line, (m.dataset, f"{m.metric}, {m.model}", by_model[1][0].model))
             axes.set(title=title, xlabel=across, ylabel=up)
@@ -327,6 +349,7 @@ def write_card(
         model_name=_inert(model_name),
         results_table=table(short, markdown=True) if comparisons else None,
         full_table=table(comparisons, markdown=True) if len(comparisons) > len(short) else None,
+        marks=marks(len(comparisons), markdown=True),
         **shown,
     )
     write_text(path, str(card))
@@ -347,7 +370,7 @@ def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, An
         "hardware": hardware(args.device, args.world_size),
         "versions": ", ".join(f"{m.__name__} {m.__version__}" for m in (modeling_paraclip, torch, transformers, peft)),
         "dim": embedding_dim(trainer.clip),
-        "is_clip": trainer.clip.config.model_type == "clip",
+        "model_class": plain_class(trainer.clip).__name__,
         "kind": KINDS[trainer.clip.config.model_type],
         "seed": args.seed,
         "seconds": round(trainer.seconds),

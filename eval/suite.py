@@ -5,138 +5,103 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import datasets
 import numpy as np
 import torch
+import transformers
 from datasets import Dataset
-from scipy import stats
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+import modeling_paraclip
 from modeling_paraclip import TEXT_COLUMNS, InputError, encode_texts
 
 from .data import MissingData
 from .encoders import Encoder
-from .metrics.sts_spearman.sts_spearman import spearman
+from .statistics import About, Difference, Scored
 from .tasks import NAMES, TEXT_TASKS
-from .tasks.image_text_retrieval import image_text_retrieval_values
-from .tasks.paraphrased_retrieval import rewording_values
+from .tasks.paraphrased_retrieval import retrieval_of_triples
 
 logger = logging.getLogger(__name__)
 TASKS = NAMES
+MODEL_KEYS = {"model": "model_id", "revision": "model_revision"}  # of `Encoder.about`, in a results file
+VERSIONS = {module.__name__: module.__version__ for module in (modeling_paraclip, torch, transformers, datasets)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measurement:
     """One metric of one model on one data set.
 
-    `values` holds one number per query, a fraction in 0..1, and the metric is their mean (for a macro average the
-    numbers are scaled so that it is); or, for a correlation (`metric` "spearman"), one row per pair: cosine and
-    rating; or, for `spearman_sampled`, the correlation of each sample.
+    Args:
+        model: as tables name it.
+        task: one of `TASKS`.
+        dataset, metric: as tables name them.
+        scored: the values and what is made of them.
+        seconds: how long the task took.
+        model_about: what identifies the model, see `Encoder.about`.
     """
 
     model: str
     task: str
     dataset: str
     metric: str
-    values: np.ndarray
-    seconds: float
+    scored: Scored
+    seconds: float = 0.0
+    model_about: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What is the same for all models."""
+        return self.task, self.dataset, self.metric
 
     @property
     def value(self) -> float:
-        """The metric."""
-        return spearman(*self.values.T) if self.values.ndim == 2 else float(self.values.mean())
+        """The figure, a fraction; NaN where it is undefined."""
+        return self.scored.value
 
     @property
-    def is_sampled(self) -> bool:
-        """Whether `values` are samples of the metric."""
-        return self.metric.endswith("_sampled")
+    def queries(self) -> int:
+        """How many queries or pairs were measured."""
+        return self.scored.queries or len(self.scored.values)
 
-    def to_dict(self) -> dict:
-        """The entry of a results file (DESIGN.md): `{model, task, dataset, metric, value, ci95, n, seconds}`."""
+    @cached_property
+    def ci95(self) -> list[float]:
+        """[low, high] of `value`."""
+        return self.scored.statistic.ci95(self.scored.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of a results file (DESIGN.md), with all that it takes to measure it again. Undefined is None."""
+        about = {name: value for name, value in asdict(self.scored.about).items() if value not in ("", None)}
         return {
             "model": self.model,
             "task": self.task,
             "dataset": self.dataset,
             "metric": self.metric,
-            "value": self.value,
-            "ci95": percentiles(self.values) if self.is_sampled else bootstrap_ci95(self.values),
-            "n": len(self.values),
+            "value": _number(self.value),
+            "ci95": [_number(bound) for bound in self.ci95],
+            "n": self.queries,
             "seconds": round(self.seconds, 3),
+            **about,
+            **{MODEL_KEYS.get(name, name): value for name, value in self.model_about.items()},
+            "versions": VERSIONS,
+            "date": date.today().isoformat(),
         }
 
 
-def bootstrap_ci95(values: np.ndarray, seed: int = 0) -> list[float]:
-    """[low, high] of the mean by a percentile bootstrap: 2,000 resamples, or 500 of the rows of a correlation."""
-    if values.ndim == 2:
-        return _correlation_ci95(tuple(values.T), _spearman)
-    if len(values) < 2 or np.ptp(values) == 0:  # nothing to resample
-        return [float(values.mean())] * 2
-    result = stats.bootstrap(
-        (values,), np.mean, n_resamples=2000, batch=200, method="percentile", rng=np.random.default_rng(seed)
-    )
-    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
-def percentiles(samples: np.ndarray) -> list[float]:
-    """[low, high]: the middle 95% of samples that were drawn already."""
-    return np.percentile(samples, (2.5, 97.5)).tolist()
-
-
-def difference_ci95(base: np.ndarray, tuned: np.ndarray) -> list[float]:
-    """[low, high] of `tuned - base` by a paired bootstrap: both models on the same resampled queries."""
-    if base.ndim == 1:
-        return bootstrap_ci95(tuned - base)
-    if not np.array_equal(base[:, 1], tuned[:, 1]):
-        raise ValueError("the two models were rated on different pairs, so they cannot be compared in pairs")
-    return _correlation_ci95(
-        (base[:, 0], tuned[:, 0], base[:, 1]),
-        lambda b, t, ratings: _spearman(t, ratings) - _spearman(b, ratings),
-    )
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """0 where a resample of few pairs is constant: it ranks nothing."""
-    return float(np.nan_to_num(stats.spearmanr(a, b).statistic))
-
-
-def _correlation_ci95(columns: tuple[np.ndarray, ...], statistic) -> list[float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
-            columns,
-            statistic,
-            n_resamples=500,
-            paired=True,
-            vectorized=False,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        )
-    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
-
-
-def measure_retrieval(
-    text_embeds: np.ndarray, gallery_embeds: np.ndarray, picture_of_text: np.ndarray, k: int = 10
-) -> dict[tuple[str, str, str], np.ndarray]:
-    """(task, text column, metric) -> one value per query.
-
-    Args:
-        text_embeds: (n, 3, dim) of x, x', x'', L2-normalised.
-        gallery_embeds: (m, dim), L2-normalised.
-        picture_of_text: (n,) indices into `gallery_embeds`: the picture of each row of texts.
-        k: depth of the overlap metrics. Where m <= k they are left out.
-    """
-    measured: dict[tuple[str, str, str], np.ndarray] = {}
-    for view, column in enumerate(TEXT_COLUMNS):
-        if view > 0:
-            overlap = rewording_values(text_embeds[:, 0], text_embeds[:, view], gallery_embeds, k)
-            measured |= {("paraphrased_retrieval", column, metric): values for metric, values in overlap.items()}
-        recall = image_text_retrieval_values(text_embeds[:, view], gallery_embeds, picture_of_text)
-        measured |= {("image_text_retrieval", column, metric): values for metric, values in recall.items()}
-    return measured
+def difference(base: Measurement, tuned: Measurement) -> Difference:
+    """`tuned - base` of the same metric on the same queries."""
+    return base.scored.statistic.difference(base.scored.values, tuned.scored.values)
 
 
 def gallery_of(eval_sets: dict[str, Dataset]) -> tuple[list[str], np.ndarray]:
@@ -158,11 +123,20 @@ def embed_triples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, da
 
 
 def evaluate_model(
-    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, eval_sets: dict[str, Dataset]
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    eval_sets: dict[str, Dataset],
+    origins: Mapping[str, About] = MappingProxyType({}),
+    model_about: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Measurement]:
     """Paraphrased and image-text retrieval on each of `eval_sets` (triples with `image_embeds`).
 
     The gallery is the pictures of all sets together, so a further set of pictures makes the search harder.
+
+    Args:
+        origins: where the sets come from, by name.
+        model_about: see `Encoder.about`.
     """
     image_ids, gallery_embeds = gallery_of(eval_sets)
     index = {image_id: i for i, image_id in enumerate(image_ids)}
@@ -172,11 +146,13 @@ def evaluate_model(
         with torch.inference_mode():
             text_embeds = embed_triples(model, tokenizer, dataset)
         picture_of_text = np.array([index[image_id] for image_id in dataset["image_id"]])
-        measured = measure_retrieval(text_embeds, gallery_embeds, picture_of_text)
+        found = retrieval_of_triples(
+            text_embeds, gallery_embeds, picture_of_text, about=origins.get(set_name, About(set_name))
+        )
         seconds = time.perf_counter() - start
         measurements += [
-            Measurement(name, task, f"{set_name}/{column}", metric, values, seconds)
-            for (task, column, metric), values in measured.items()
+            Measurement(name, "paraphrased_retrieval", f"{set_name}/{column}", metric, scored, seconds, model_about)
+            for (column, metric), scored in found.items()
         ]
     return measurements
 
@@ -213,7 +189,7 @@ def evaluate(
         seconds = time.perf_counter() - start
         logger.info("%s: %s in %.1f s", encoder.name, task, seconds)
         measurements += [
-            Measurement(encoder.name, task, dataset, metric, values, seconds)
-            for (dataset, metric), values in found.items()
+            Measurement(encoder.name, task, dataset, metric, scored, seconds, encoder.about)
+            for (dataset, metric), scored in found.items()
         ]
     return measurements, not_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,9 +15,14 @@ from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin
 
 from modeling_paraclip import InputError, ParaCLIPTrainer, ParaCLIPTrainingArguments
 from modeling_paraclip.distributed import main_process_first
+from modeling_paraclip.embedding_cache import text_key
 
 from . import suite
 from .encoders import Encoder, TransformersTowers
+from .statistics import About
+from .tasks.paraphrased_retrieval import retrieval_of_triples
+
+REWORDINGS = ("paraphrase_1", "paraphrase_2")
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Evaluation:
         tasks: further tasks, see `suite.TASKS`.
         tasks_data: the folder of their data. None: the Hub.
         cache_dir: where the tasks keep embeddings of pictures.
+        origins: where the sets come from, by name.
     """
 
     sets: dict[str, Dataset]
@@ -37,12 +43,20 @@ class Evaluation:
     tasks: list[str]
     tasks_data: str | None
     cache_dir: str
+    origins: dict[str, About] = field(default_factory=dict)
 
-    def measure(self, name: str, model: PreTrainedModel) -> list[suite.Measurement]:
-        """All figures of one model."""
+    def measure(self, name: str, model: PreTrainedModel, source: str = "") -> list[suite.Measurement]:
+        """All figures of one model. `source` is its Hub id or the name of its folder, for the results file."""
         measured = []
+        tokenizer = self.processor.tokenizer
         if self.sets:
-            measured += suite.evaluate_model(name, model, self.processor.tokenizer, self.sets)
+            about = {
+                "model": source or name,
+                "revision": f"sha256:{text_key(model, tokenizer)}",  # the texts' side is all that is measured anew
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "device": model.device.type,
+            }
+            measured += suite.evaluate_model(name, model, tokenizer, self.sets, self.origins, about)
         return measured + self.run_tasks(name, model)
 
     def run_tasks(self, name: str, model: PreTrainedModel) -> list[suite.Measurement]:
@@ -68,11 +82,9 @@ def retrieval_metrics(dataset: Dataset):
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         text_embeds = prediction.predictions / np.linalg.norm(prediction.predictions, axis=-1, keepdims=True)
         collected = defaultdict(list)
-        for (_, column, metric), values in suite.measure_retrieval(
-            text_embeds, gallery_embeds, picture_of_text
-        ).items():
-            if column != "caption":
-                collected[metric].append(values.mean())
+        for (column, metric), scored in retrieval_of_triples(text_embeds, gallery_embeds, picture_of_text).items():
+            if column in REWORDINGS:
+                collected[metric].append(scored.value)
         return {metric: float(np.mean(means)) for metric, means in collected.items()}
 
     return compute
@@ -81,8 +93,8 @@ def retrieval_metrics(dataset: Dataset):
 def retrieval_metric_names(gallery_size: int) -> list[str]:
     """The names of the figures that `retrieval_metrics` gives."""
     nothing = np.eye(gallery_size, dtype=np.float32)
-    measured = suite.measure_retrieval(nothing[:1, None].repeat(3, axis=1), nothing, np.zeros(1, np.int64))
-    return list(dict.fromkeys(metric for _, column, metric in measured if column != "caption"))
+    measured = retrieval_of_triples(nothing[:1, None].repeat(3, axis=1), nothing, np.zeros(1, np.int64))
+    return list(dict.fromkeys(metric for column, metric in measured if column in REWORDINGS))
 
 
 def check_best_metric(

@@ -1,48 +1,56 @@
 """ARO (Yuksekgonul et al. 2023): does a model notice the order of the words?
 
-Protocol. VG-Relation and VG-Attribution: a picture, cropped to the box that the caption is about, against its caption
-and the caption with the two objects (attributes) swapped; a tie is wrong. There are two averages. `accuracy_micro` is
-over all items. `accuracy_macro` is that of the authors' notebook: over relations without those of `SYMMETRIC`, and
-over attribute pairs with at least 25 items.
+VG-Relation and VG-Attribution: a picture against its caption and the caption with the two objects (attributes)
+swapped; a tie is wrong. `cropped` is the authors' protocol: the picture is cut to the box that the caption is about.
+Of it there are two averages: `accuracy_micro` over all items, and `accuracy_macro`, that of the authors' notebook:
+over relations without those of `SYMMETRIC`, and over attribute pairs with at least 25 items. `uncropped` is MTEB's
+protocol: whole pictures.
 
-COCO-Order, Flickr30k-Order and the like (`SET-Order`): a caption against four perturbations of it. The first shuffles
-the nouns among themselves and the adjectives among themselves, the second all other words, the third the words
-within each group of three, the fourth these groups. Captions and perturbations go through BLIP's cleaning, which
-keeps at most 30 words. The caption is the seed, so that it always gets the same perturbations. The authors tag the
-words with a spaCy model; here it is TextBlob (`pip install 'paraclip[order]'`), whose tagger comes with the package.
-A perturbation that equals its caption is drawn again up to 10 times and then left out; the authors keep it. A tie is
-wrong here too; the authors' `argmax` gives it to the caption.
+Orders: a caption against four perturbations of it. The first shuffles the nouns among themselves and the adjectives
+among themselves, the second all other words, the third the words within each group of three, the fourth these groups.
+Captions and perturbations went through BLIP's cleaning, which keeps at most 30 words. A perturbation that equals its
+caption is left out, and a caption that has no other; the authors and MTEB keep it, and their `argmax` gives a tie to
+the caption. `COCO-Order MTEB` and `Flickr30k-Order MTEB` are MTEB's fixed perturbations, so figures can be compared.
+`SET-Order` is made here of local captions: the caption is the seed, so that it always gets the same perturbations;
+words are tagged by TextBlob (`pip install 'paraclip[order]'`), whose tagger comes with the package, and not by the
+authors' spaCy model, so compare it only with figures made here; a perturbation is drawn up to 10 times.
 
 Local data: `DIR/aro/visual_genome_relation.json` and `visual_genome_attribution.json` with the pictures in
 `DIR/aro/images`, the authors' own files; for the orders, what `image_text_retrieval` reads. From the Hub: MTEB's
-copies of the first two, which are not cropped here: `accuracy_micro` only.
+copies of all four; repositories, revisions, splits and columns are those of `mteb.tasks.ARO*`.
 """
 
 import importlib.util
 import logging
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from modeling_paraclip.errors import InputError
 
-from ..data import HubSource, MissingData, pictures_in, rows_of
+from ..data import file_about, pictures_in, rows_of, share_of
 from ..encoders import Encoder
-from .choices import first_is_best, macro
+from ..files import MissingData
+from ..hub import HubSource
+from ..statistics import About, Macro, Mean, Scored
+from .choices import first_is_best, units_of
 from .image_text_retrieval import captions_in
 
 logger = logging.getLogger(__name__)
 CAPTIONS = ("true_caption", "false_caption")
+ORDERS = ("correct_caption", *(f"hard_text_{number}" for number in range(1, 5)))
 HUB = {
-    name: HubSource(repo, revision, "test", {"image": "image", **{column: column for column in CAPTIONS}})
-    for name, repo, revision in (
-        ("VG-Relation", "mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d"),
-        ("VG-Attribution", "mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"),
-    )
+    "VG-Relation": ("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", "image", CAPTIONS),
+    "VG-Attribution": ("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e", "image", CAPTIONS),
+    "COCO-Order": ("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", "images", ORDERS),
+    "Flickr30k-Order": ("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", "images", ORDERS),
 }
 FILES = {"VG-Relation": "visual_genome_relation.json", "VG-Attribution": "visual_genome_attribution.json"}
+# items as MTEB counts them
+PUBLISHED = {"VG-Relation": 23_937, "VG-Attribution": 28_748, "COCO-Order": 25_010, "Flickr30k-Order": 5_000}
 MIN_PER_ATTRIBUTES = 25
 MAX_WORDS = 30
 
@@ -73,19 +81,20 @@ on the side of, around
 )
 
 
-def aro(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    """(data set, "accuracy_micro" | "accuracy_macro") -> (n,) values."""
-    measured: dict[tuple[str, str], np.ndarray] = {}
+def aro(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Scored]:
+    """(data set and protocol, "accuracy_micro" | "accuracy_macro") -> one 0 or 1 per item."""
+    measured: dict[tuple[str, str], Scored] = {}
     reasons = []
-    for name, source in HUB.items():
+    for name in (*FILES, "orders") if data_dir else HUB:
         try:
-            measured |= _visual_genome(encoder, data_dir, name, source)
+            if data_dir is None:
+                measured |= _from_hub(encoder, name)
+            elif name in FILES:
+                measured |= _visual_genome(encoder, data_dir, name)
+            else:
+                measured |= _orders(encoder, data_dir)
         except MissingData as error:
             reasons.append(str(error))
-    try:
-        measured |= _orders(encoder, data_dir)
-    except MissingData as error:
-        reasons.append(str(error))
     if not measured:
         raise MissingData("; ".join(reasons))
     for reason in reasons:
@@ -93,15 +102,41 @@ def aro(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
     return measured
 
 
-def _visual_genome(encoder: Encoder, data_dir: Path | None, name: str, source: HubSource):
-    if data_dir is None:
-        rows = rows_of(None, source, CAPTIONS, pictures=("image",))
-        right = first_is_best(encoder, [row["image"] for row in rows], [[row[c] for c in CAPTIONS] for row in rows])
-        return {(name, "accuracy_micro"): right}
+def _from_hub(encoder: Encoder, name: str) -> dict[tuple[str, str], Scored]:
+    repo, revision, image, texts = HUB[name]
+    source = HubSource(repo, revision, "test", {"image": image, **{column: column for column in texts}})
+    rows = rows_of(None, source, texts, pictures=("image",))
+    pictures, choices = [row["image"] for row in rows], [[row[column] for column in texts] for row in rows]
+    share = share_of(rows, PUBLISHED[name])
+    if name in FILES:
+        about = source.about(protocol="uncropped", share=share)
+        return _scored(encoder, f"{name} uncropped", pictures, choices, about)
+    about = source.about(protocol="MTEB's perturbations", share=share)
+    return _different(encoder, f"{name} MTEB", pictures, choices, about, repo)
+
+
+def _different(encoder: Encoder, name: str, pictures, choices: list[list[str]], about: About, source: Path | str):
+    """Without perturbations that equal their caption, and captions that have no other. Errors name `source`."""
+    choices = [[own, *(other for other in others if other != own)] for own, *others in choices]
+    kept = [i for i, texts in enumerate(choices) if len(texts) > 1]
+    if not kept:
+        raise InputError(f"{source}: no caption has words that can be put in another order.")
+    if len(kept) < len(choices):
+        logger.info("%s: %d captions without a perturbation are left out.", name, len(choices) - len(kept))
+    return _scored(encoder, name, [pictures[i] for i in kept], [choices[i] for i in kept], about)
+
+
+def _scored(encoder: Encoder, name: str, pictures, choices: list[list[str]], about: About):
+    right = first_is_best(encoder, pictures, choices)
+    return {(name, "accuracy_micro"): Scored(right, Mean(units_of(pictures)), about)}
+
+
+def _visual_genome(encoder: Encoder, data_dir: Path, name: str) -> dict[tuple[str, str], Scored]:
     is_relation = name == "VG-Relation"
     folder, box = data_dir / "aro", ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+    file = folder / FILES[name]
     rows = rows_of(
-        folder / FILES[name],
+        file,
         None,
         ("image_path", *CAPTIONS, *(["relation_name"] if is_relation else [])),
         numbers=box,
@@ -110,38 +145,35 @@ def _visual_genome(encoder: Encoder, data_dir: Path | None, name: str, source: H
     corners = ([row[column] for column in box] for row in rows)
     boxes: list[tuple | None] = [(x, y, x + w, y + h) for x, y, w, h in corners]
     pictures = pictures_in(folder / "images", [row["image_path"] for row in rows], boxes)
-    right = first_is_best(encoder, pictures, [[row[column] for column in CAPTIONS] for row in rows])
+    about = file_about(data_dir, file, protocol="cropped", share=share_of(rows, PUBLISHED[name]))
+    name = f"{name} cropped"
+    measured = _scored(encoder, name, pictures, [[row[column] for column in CAPTIONS] for row in rows], about)
     if is_relation:
-        groups, keep = [row["relation_name"] for row in rows], lambda group, size: group not in SYMMETRIC
+        groups = np.array([row["relation_name"] for row in rows])
+        counts = np.array([group not in SYMMETRIC for group in groups])
     else:
-        groups = ["_".join(row["attributes"][:2]) for row in rows]
-        keep = lambda group, size: size >= MIN_PER_ATTRIBUTES  # noqa: E731
-    measured = {(name, "accuracy_micro"): right}
-    try:
-        measured[name, "accuracy_macro"] = macro(right, groups, keep)
-    except InputError as error:
-        raise InputError(f"{folder / FILES[name]}: {error}") from error
+        groups = np.array(["_".join(row["attributes"][:2]) for row in rows])
+        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        counts = sizes[group] >= MIN_PER_ATTRIBUTES
+    if not counts.any():
+        raise InputError(f"{file}: no group of items counts for the macro average; see the top of eval/tasks/aro.py.")
+    right = measured[name, "accuracy_micro"].values
+    measured[name, "accuracy_macro"] = Scored(right[counts], Macro(groups[counts]), about)
     return measured
 
 
-def _orders(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    if data_dir is None:
-        raise MissingData("orders are made from local captions and pictures; give them with --data")
+def _orders(encoder: Encoder, data_dir: Path) -> dict[tuple[str, str], Scored]:
     sets = captions_in(data_dir)
     if importlib.util.find_spec("textblob") is None:
         raise MissingData("the orders need a tagger: pip install 'paraclip[order]'")
-    measured = {}
-    for name, texts, pictures, picture_of_text in sets:
-        choices = [[clean(text), *perturbations(text)] for text in texts]
-        kept = [i for i, options in enumerate(choices) if len(options) > 1]
-        if not kept:
-            raise InputError(
-                f"{data_dir / name.partition(' ')[0]}: no caption has words that can be put in another order."
-            )
-        folder, _, split = name.partition(" ")
-        measured[f"{folder}-Order {split}".strip(), "accuracy_micro"] = first_is_best(
-            encoder, [pictures[picture_of_text[i]] for i in kept], [choices[i] for i in kept]
-        )
+    measured: dict[tuple[str, str], Scored] = {}
+    for found in sets:
+        folder, _, split = found.name.partition(" ")
+        choices = [[clean(text), *perturbations(text)] for text in found.texts]
+        pictures = [found.pictures[picture] for picture in found.picture_of_text]
+        about = replace(found.about, protocol="perturbed here, tagged by TextBlob")
+        file = data_dir / found.about.source
+        measured |= _different(encoder, f"{folder}-Order {split}".strip(), pictures, choices, about, file)
     return measured
 
 

@@ -2,37 +2,80 @@
 
 Protocol: cosine similarity; R@k is the share of queries with a right answer among their first k. In text-to-image each
 query has one right picture; in image-to-text all captions of a picture are right. Ties break by lower index.
-Local data: `DIR/FOLDER/captions.jsonl` with `image`, `captions` (a list) and, optionally, `split` (the `test` rows are
-measured, or `val` where there are none), and `DIR/FOLDER/images`. Karpathy's splits of Flickr30k and COCO are easily
-written in this form. From the Hub: the Flickr30k test split of MTEB (1,000 pictures, 5 captions each).
+
+Local data, with the pictures in `DIR/FOLDER/images`: Karpathy's own `DIR/FOLDER/dataset_*.json` (Flickr8k, Flickr30k,
+COCO; the test split, 5,000 pictures of COCO; pictures of COCO may lie in `images/val2014`), or
+`DIR/FOLDER/captions.jsonl` with `image`, `captions` (a list) and, optionally, `split` (the `test` rows are measured,
+or `val` where there are none).
+
+From the Hub: MTEB's copies of the test sets of Flickr30k (1,000 pictures) and COCO (5,000). Their configurations,
+splits and columns were read from the data sets' cards (of MTEB's COCO, and of the repositories that MTEB copied), the
+revisions from `mteb.tasks`. A caption of two pictures is a query for each, as in Karpathy's files; MTEB takes any of
+them as right. COCO lacks 21 of the 25,010 captions: they are twice with one picture.
 """
 
 import functools
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from modeling_paraclip.errors import InputError
 
-from ..data import HubSource, MissingData, pictures_in, rows_of
+from ..data import file_about, is_unicode, pictures_in, rows_of, share_of
 from ..encoders import Encoder
+from ..files import MissingData, read_json
+from ..hub import HubSource
+from ..metrics.retrieval_recall.retrieval_recall import retrieval_recall
+from ..ranking import best_rank
+from ..statistics import MEAN, About, Mean, Scored
 
 logger = logging.getLogger(__name__)
 SMALL_GALLERY = 50
-HUB_REPO, HUB_REVISION = "mteb/flickr30kt2i", "e819702b287bfbe084e129a61f308a802b7c108e"
+MAX_KARPATHY = 2**28  # bytes; that of COCO has 2**27
+HUB = {
+    "Flickr30k test": ("mteb/flickr30kt2i", "e819702b287bfbe084e129a61f308a802b7c108e", 5_000),
+    "COCO test": ("mteb/mbeir_mscoco_task0", "8dfc4d250094f4e241bcb93211d6c5fbc99bb0bd", 25_010),
+}
 
 
-def image_text_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    """(data set, "text_to_image_recall@k" | "image_to_text_recall@k") -> one value per query."""
-    measured: dict[tuple[str, str], np.ndarray] = {}
-    for name, texts, pictures, picture_of_text in captions_in(data_dir) if data_dir else [_from_hub()]:
-        warn_of_small_gallery(len(pictures))
+@dataclass(frozen=True)
+class Captions:
+    """A set of captions and pictures.
+
+    Args:
+        name: of the set and its split.
+        texts: the captions.
+        pictures: as `embed_pictures` takes them.
+        picture_of_text: (n,) the index of each caption's picture.
+        about: where they come from.
+    """
+
+    name: str
+    texts: list[str]
+    pictures: Sequence[Mapping]
+    picture_of_text: np.ndarray
+    about: About
+
+
+def image_text_retrieval(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Scored]:
+    """(data set, "text_to_image_recall@k" | "image_to_text_recall@k") -> one 0 or 1 per query."""
+    measured: dict[tuple[str, str], Scored] = {}
+    for found in captions_in(data_dir) if data_dir else map(_from_hub, HUB):
+        warn_of_small_gallery(len(found.pictures))
         values = image_text_retrieval_values(
-            encoder.texts(texts), encoder.pictures(pictures), np.array(picture_of_text)
+            encoder.texts(found.texts), encoder.pictures(found.pictures), found.picture_of_text
         )
-        measured |= {(name, metric): v for metric, v in values.items()}
+        about = replace(found.about, gallery=len(found.pictures))
+        measured |= {(found.name, m): Scored(v, unit_of(m, found.picture_of_text), about) for m, v in values.items()}
     return measured
+
+
+def unit_of(metric: str, picture_of_text: np.ndarray) -> Mean:
+    """The statistic of a metric of retrieval: texts of one picture are not independent, pictures are."""
+    return MEAN if metric.startswith("image_to_text") else Mean(picture_of_text)
 
 
 @functools.cache
@@ -42,47 +85,109 @@ def warn_of_small_gallery(size: int) -> None:
         logger.warning("Retrieval figures mean little in a gallery of %d pictures; measure on more.", size)
 
 
-def captions_in(data_dir: Path) -> list[tuple[str, list[str], list[dict], list[int]]]:
-    """(name, texts, pictures, index of each text's picture) of each folder with captions and pictures."""
-    found, reason = [], f"{data_dir} has no FOLDER/captions.jsonl"
-    for file in sorted(data_dir.glob("*/captions.jsonl")):
-        rows = rows_of(file, None, ("image",), lists=("captions",), optional=("split",))
-        splits = [row.get("split") for row in rows]
-        split = next((name for name in ("test", "val") if name in splits), None)
-        rows = [row for row in rows if split is None or row.get("split") == split]
-        names = [row["image"] for row in rows]
-        repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else None
-        if repeated:
-            raise InputError(
-                f"{file}: the picture {repeated.pop()} is there more than once; put its captions together."
-            )
-        try:
-            pictures = pictures_in(file.parent / "images", names)
-        except MissingData as error:
-            reason = str(error)
+def captions_in(data_dir: Path) -> list[Captions]:
+    """The set of each folder that has captions and pictures.
+
+    Raises:
+        MissingData: there is none.
+        InputError: a file is wrong, or a folder has two.
+    """
+    found: list[Captions] = []
+    reason = f"{data_dir} has no FOLDER/captions.jsonl or dataset_*.json"
+    for file in sorted([*data_dir.glob("*/captions.jsonl"), *data_dir.glob("*/dataset_*.json")]):
+        others = [
+            other for other in (file.parent / "captions.jsonl", *file.parent.glob("dataset_*.json")) if other.is_file()
+        ]
+        if not (file.parent / "images").is_dir():
+            reason = f"pictures are needed in {file.parent / 'images'}"
             continue
-        texts = [caption for row in rows for caption in row["captions"]]
-        picture_of_text = [i for i, row in enumerate(rows) for _ in row["captions"]]
-        found.append((f"{file.parent.name} {split}" if split else file.parent.name, texts, pictures, picture_of_text))
+        if len(others) > 1:
+            raise InputError(f"{file.parent} has {' and '.join(sorted(other.name for other in others))}. Keep one.")
+        rows, split = _split_of(_karpathy_rows(file) if file.suffix == ".json" else _plain_rows(file))
+        names = [row["image"] for row in rows]
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{file}: the picture {repeated} is there more than once; put its captions together.")
+        found.append(
+            Captions(
+                f"{file.parent.name} {split}" if split else file.parent.name,
+                [caption for row in rows for caption in row["captions"]],
+                pictures_in(file.parent / "images", names),
+                np.array([i for i, row in enumerate(rows) for _ in row["captions"]]),
+                file_about(data_dir, file, split=split),
+            )
+        )
     if not found:
         raise MissingData(reason)
     return found
 
 
-def _from_hub() -> tuple[str, list[str], list[dict], list[int]]:
-    def part(name: str, columns: dict[str, str], **kinds) -> list[dict]:
-        return rows_of(None, HubSource(HUB_REPO, HUB_REVISION, "test", columns, name), **kinds)
+def _split_of(rows: list[dict]) -> tuple[list[dict], str | None]:
+    """The rows to measure, and the name of their split."""
+    splits = {row.get("split") for row in rows}
+    split = next((name for name in ("test", "val") if name in splits), None)
+    return [row for row in rows if split is None or row.get("split") == split], split
 
-    queries = part("query", {"id": "id", "text": "text"}, texts=("text",), optional=("id",))
-    corpus = part("corpus", {"id": "id", "image": "image"}, pictures=("image",), optional=("id",))
-    right = part("qrels", {"query": "query-id", "picture": "corpus-id"}, optional=("query", "picture"))
+
+def _plain_rows(file: Path) -> list[dict]:
+    return rows_of(file, None, ("image",), lists=("captions",), optional=("split",))
+
+
+def karpathy(file: Path) -> list[dict]:
+    """The `images` of one of Karpathy's files, their `split`, `filename` and `sentences` (`sentid`, `raw`) checked."""
+    images = read_json(file, MAX_KARPATHY)
+    images = images.get("images") if isinstance(images, dict) else None
+    if not isinstance(images, list) or not images:
+        raise InputError(f"{file} is none of Karpathy's files: it has no list of images.")
+    for number, image in enumerate(images, start=1):
+        where = f"{file}, image {number}"
+        if not isinstance(image, dict) or not all(isinstance(image.get(key), str) for key in ("split", "filename")):
+            raise InputError(f"{where}: split and filename have to be texts.")
+        sentences = image.get("sentences")
+        if not isinstance(sentences, list) or not sentences or not all(map(_is_sentence, sentences)):
+            raise InputError(f"{where}: sentences have to be a list of objects with a text raw and a number sentid.")
+    return images
+
+
+def _is_sentence(sentence: object) -> bool:
+    raw, number = (sentence.get("raw"), sentence.get("sentid")) if isinstance(sentence, dict) else (None, None)
+    return isinstance(raw, str) and bool(raw.strip()) and is_unicode(raw) and isinstance(number, int)
+
+
+def _karpathy_rows(file: Path) -> list[dict]:
+    """As `_plain_rows`. COCO's pictures are in a folder of their year where there is one."""
+    rows = []
+    for image in karpathy(file):
+        year, name = str(image.get("filepath") or ""), image["filename"]
+        if year and (file.parent / "images" / year).is_dir():
+            name = f"{year}/{name}"
+        rows.append({"image": name, "captions": [s["raw"] for s in image["sentences"]], "split": image["split"]})
+    return rows
+
+
+def _from_hub(name: str) -> Captions:
+    repo, revision, published = HUB[name]
+
+    def part(configuration: str, split: str, columns: dict[str, str], **kinds) -> list[dict]:
+        return rows_of(None, HubSource(repo, revision, split, columns, configuration), **kinds)
+
+    texts = part("query", "test", {"id": "id", "text": "text"}, texts=("text",), optional=("id",))
+    corpus = part("corpus", "corpus", {"id": "id", "image": "image"}, pictures=("image",), optional=("id",))
+    right = part("qrels", "test", {"query": "query-id", "picture": "corpus-id"}, optional=("query", "picture"))
+    text_of = {row["id"]: row["text"] for row in texts}
     index = {row["id"]: i for i, row in enumerate(corpus)}
     try:
-        picture_of = {row["query"]: index[row["picture"]] for row in right}
-        picture_of_text = [picture_of[q["id"]] for q in queries]
+        pairs = [(text_of[row["query"]], index[row["picture"]]) for row in right]
     except KeyError as error:
-        raise InputError(f"{HUB_REPO}: a text has no picture: there is no {error}.") from error
-    return "Flickr30k test", [q["text"] for q in queries], [c["image"] for c in corpus], picture_of_text
+        raise InputError(f"{repo}: the right answers name {error}, which is not there.") from error
+    source = HubSource(repo, revision, "test", {}, "query")
+    return Captions(
+        name,
+        [text for text, _ in pairs],
+        [row["image"] for row in corpus],
+        np.array([picture for _, picture in pairs]),
+        source.about(protocol="one right picture per caption", share=share_of(pairs, published)),
+    )
 
 
 def image_text_retrieval_values(
@@ -98,21 +203,10 @@ def image_text_retrieval_values(
         gallery_embeds: (m, dim) L2-normalised. A picture without a text is a distractor, never an image-to-text query.
         picture_of_text: (n,) the gallery index of each text's picture.
     """
-    scores = text_embeds @ gallery_embeds.T
-    text_rank = _rank_of(scores, picture_of_text)
-    # a picture's rank is that of its best text
     pictures = np.unique(picture_of_text)
-    is_own = picture_of_text[:, None] == pictures[None, :]
-    own_scores = np.where(is_own, scores[:, pictures], -np.inf)
-    image_rank = _rank_of(scores[:, pictures].T, own_scores.argmax(axis=0))
+    text_ranks = 1 + best_rank(text_embeds, gallery_embeds, picture_of_text, np.arange(len(gallery_embeds)))
+    image_ranks = 1 + best_rank(gallery_embeds[pictures], text_embeds, pictures, picture_of_text)
     return {
-        **{f"text_to_image_recall@{k}": (text_rank < k).astype(float) for k in ks},
-        **{f"image_to_text_recall@{k}": (image_rank < k).astype(float) for k in ks},
+        **{f"text_to_image_recall@{k}": retrieval_recall(text_ranks, k) for k in ks},
+        **{f"image_to_text_recall@{k}": retrieval_recall(image_ranks, k) for k in ks},
     }
-
-
-def _rank_of(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Rank, from 0, of column `right[i]` in row i; ties break by lower column."""
-    own = np.take_along_axis(scores, right[:, None], axis=1)
-    ahead = np.arange(scores.shape[1])[None, :] < right[:, None]
-    return ((scores > own) | ((scores == own) & ahead)).sum(axis=1)

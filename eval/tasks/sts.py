@@ -2,8 +2,11 @@
 
 Protocol, that of MTEB: the pairs of all subsets of a year are put together and Spearman's correlation is taken once.
 Local files name the subsets, so each subset's correlation is given too; the Hub's data do not. Texts are encoded like
-queries, without a prompt. Test splits. Known leaks: STS15-images and part of STS-B are captions of Flickr8k; STS-B
-overlaps STS12 to 16. Local data: `DIR/sts/NAME.tsv` with `score`, `sentence1`, `sentence2`, one file for each subset.
+queries, without a prompt. Equal sentences have the cosine 1; MTEB leaves it to rounding. Test splits. Known leaks:
+STS15-images and part of STS-B are captions of Flickr8k; STS-B overlaps STS12 to 16.
+
+Local data: `DIR/sts/NAME.tsv` with `score`, `sentence1`, `sentence2`, one file for each subset. From the Hub: MTEB's
+copies; repositories, revisions, splits and columns are those of its tasks (mteb 2.26).
 """
 
 import logging
@@ -13,9 +16,13 @@ import numpy as np
 
 from modeling_paraclip.errors import InputError
 
-from ..data import HubSource, MissingData, rows_of
+from ..data import file_about, rows_of, share_of
 from ..encoders import Encoder
+from ..files import MissingData
+from ..hub import HubSource
 from ..metrics.sts_spearman.sts_spearman import checked
+from ..statistics import Scored, Spearman
+from .choices import cosines
 
 logger = logging.getLogger(__name__)
 COLUMNS = {name: name for name in ("sentence1", "sentence2", "score")}
@@ -51,20 +58,19 @@ SUBSETS = {
 }
 
 
-def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.ndarray]:
-    """(data set or subset, "spearman") -> (n, 2): cosine and rating."""
-    measured, reasons = {}, []
+# pairs of the test sets as MTEB counts them
+PUBLISHED = {"STS12": 3108, "STS13": 1500, "STS14": 3750, "STS15": 3000, "STS16": 1186, "STS-B": 1379, "SICK-R": 9927}
+
+
+def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Scored]:
+    """(data set or subset, "spearman") -> one cosine per pair."""
+    measured: dict[tuple[str, str], Scored] = {}
+    reasons = []
     for name in SUBSETS if data_dir else HUB:
-        files = [data_dir / "sts" / f"{subset}.tsv" for subset in SUBSETS[name]] if data_dir else [None]
         try:
-            parts = [_pairs(encoder, file, HUB.get(name)) for file in files]
+            measured |= _local(encoder, data_dir, name) if data_dir else _from_hub(encoder, name)
         except MissingData as error:
             reasons.append(f"{name} is not measured: {error}")
-            continue
-        measured[name, "spearman"] = np.concatenate(parts)
-        if len(parts) > 1:
-            for subset, part in zip(SUBSETS[name], parts):
-                measured[f"{name}/{subset.split('-', 1)[1]}", "spearman"] = part
     if not measured:
         raise MissingData("; ".join(reasons[:2]))
     for reason in reasons:
@@ -72,18 +78,38 @@ def sts(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], np.nda
     return measured
 
 
-def _pairs(encoder: Encoder, file: Path | None, source: HubSource | None) -> np.ndarray:
-    rows = rows_of(file, source, ("sentence1", "sentence2"), numbers=("score",))
-    firsts, seconds, ratings = ([row[column] for row in rows] for column in ("sentence1", "sentence2", "score"))
-    return similarities(encoder, firsts, seconds, ratings, file or (source.repo if source else ""))
+def _local(encoder: Encoder, data_dir: Path, name: str) -> dict[tuple[str, str], Scored]:
+    files = [data_dir / "sts" / f"{subset}.tsv" for subset in SUBSETS[name]]
+    parts = [similarities(encoder, _rows(file, None), file) for file in files]
+    values, ratings = (np.concatenate(column) for column in zip(*parts))
+    about = file_about(data_dir, *files, share=share_of(ratings, PUBLISHED.get(name)))
+    measured = {(name, "spearman"): Scored(values, Spearman(ratings), about)}
+    if len(files) > 1:
+        for subset, file, (values, ratings) in zip(SUBSETS[name], files, parts):
+            key = f"{name}/{subset.split('-', 1)[1]}", "spearman"
+            measured[key] = Scored(values, Spearman(ratings), file_about(data_dir, file))
+    return measured
+
+
+def _from_hub(encoder: Encoder, name: str) -> dict[tuple[str, str], Scored]:
+    source = HUB[name]
+    values, ratings = similarities(encoder, _rows(None, source), source.repo)
+    about = source.about(share=share_of(ratings, PUBLISHED.get(name)))
+    return {(name, "spearman"): Scored(values, Spearman(ratings), about)}
+
+
+def _rows(file: Path | None, source: HubSource | None) -> list[dict]:
+    return rows_of(file, source, ("sentence1", "sentence2"), numbers=("score",))
 
 
 def similarities(
-    encoder: Encoder, firsts: list[str], seconds: list[str], ratings: list[float], source: Path | str
-) -> np.ndarray:
-    """(n, 2): cosine and rating. InputError, naming `source`, where they cannot be ranked."""
-    cosines = (encoder.texts(firsts) * encoder.texts(seconds)).sum(axis=1)
+    encoder: Encoder, rows: list[dict], source: Path | str, firsts: str = "sentence1", seconds: str = "sentence2"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and ratings of pairs, (n,) float64 each. InputError, naming `source`, where they cannot be ranked."""
+    columns = [[row[name] for row in rows] for name in (firsts, seconds)]
+    found = cosines(*(encoder.texts(column) for column in columns))
+    found[[first == second for first, second in zip(*columns)]] = 1.0  # a tie by definition, whatever the rounding
     try:
-        return np.stack(checked(cosines, np.array(ratings)), axis=1)
+        return checked(found, np.array([row["score"] for row in rows]))
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error

@@ -63,6 +63,11 @@ def folder(tmp_path_factory):
         root / "winoground/examples.jsonl",
         [{"image_0": "0", "image_1": str(i + 1), "caption_0": a, "caption_1": b} for i, a, b in pairs],
     )
+    (root / "captions").mkdir()
+    write_jsonl(
+        root / "captions/others.jsonl",
+        [{"image": f"{i}.png", "captions": [a, f"{a} at night", b]} for i, a, b in pairs],
+    )
     (root / "cxc").mkdir()
     write_tsv(
         root / "cxc/cxc_sts_val.tsv", ("score", "caption1", "caption2"), [(i, *WORDS[i : i + 2]) for i in range(4)]

@@ -1,15 +1,10 @@
+import hashlib
 import json
-import re
-from types import SimpleNamespace
 
-import datasets
 import pytest
-from huggingface_hub.errors import HTTPError
 
-from eval import data, suite
-from eval.data import MissingData, read_json, read_tsv, rows_of
+from eval.data import file_about, read_tsv, rows_of, share_of
 from modeling_paraclip import InputError
-from tests.eval.samples import WORDS
 
 
 @pytest.mark.parametrize(
@@ -43,30 +38,6 @@ def test_bad_files_are_named(content, message, tmp_path):
 def test_quotes_are_text(tmp_path):
     (tmp_path / "x.tsv").write_text('score\ta\n1\t"so he said\n2\tit\'s "fine"\n')
     assert [row["a"] for row in read_tsv(tmp_path / "x.tsv", ("score", "a"))] == ['"so he said', 'it\'s "fine"']
-
-
-def test_hub_data_go_the_same_way(encoder, folder, monkeypatch):
-    asked = []
-
-    def load_dataset(repo, name=None, split=None, revision=None):
-        asked.append((repo, revision, split))
-        if "sts" in repo:
-            return datasets.Dataset.from_dict(
-                {"sentence1": WORDS, "sentence2": WORDS[::-1], "score": [0.0, 1, 2, 3, 4]}
-            )
-        rows = {
-            "images": [str(folder / "photos/images/0.png")] * 2,
-            "caption": WORDS[:2],
-            "negative_caption": WORDS[2:4],
-        }
-        return datasets.Dataset.from_dict(rows).cast_column("images", datasets.Image())
-
-    monkeypatch.setattr(data.datasets, "load_dataset", load_dataset)
-    measured, _ = suite.evaluate(encoder, ["sts", "sugarcrepe"], None)
-    assert {m.dataset for m in measured} == {
-        *("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R", "SugarCrepe")
-    }
-    assert all(re.fullmatch("[0-9a-f]{40}", revision) for _, revision, _ in asked)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -112,56 +83,23 @@ def test_a_number_too_large_for_a_float(tmp_path):
         rows_of(tmp_path / "x.json", None, numbers=("n",))
 
 
-def test_json_is_what_the_file_holds(tmp_path):
-    (tmp_path / "x.json").write_text('\ufeff{"a": [1, null]}')
-    assert read_json(tmp_path / "x.json") == {"a": [1, None]}
+def test_where_rows_come_from_is_told_by_their_content(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.tsv").write_text("a\nx\n")
+    (tmp_path / "y.tsv").write_text("a\ny\n")
+    first, second, other = (
+        file_about(tmp_path, tmp_path / name, protocol="p") for name in ("a/x.tsv", "b/x.tsv", "y.tsv")
+    )
+    assert (first.source, first.protocol) == ("a/x.tsv", "p")
+    assert first.revision == "sha256:" + hashlib.sha256(b"a\nx\n").hexdigest()[:16]
+    assert first.revision == second.revision != other.revision
+    both = file_about(tmp_path, tmp_path / "y.tsv", tmp_path / "a/x.tsv")
+    assert both.source == "y.tsv, a/x.tsv"
+    assert both.revision not in (first.revision, other.revision)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConnectionError("offline"),
-        datasets.exceptions.DatasetNotFoundError("gated"),
-        datasets.exceptions.DatasetGenerationError("broken"),
-        ValueError("Unknown split"),
-        RuntimeError("Dataset scripts are no longer supported"),
-        HTTPError("timed out"),
-    ],
-)
-def test_what_the_hub_answers_is_missing_data(error, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(data.datasets, "load_dataset", refuse)
-    with pytest.raises(MissingData, match=f"owner/name cannot be loaded from the Hub: .*{error}"):
-        rows_of(None, data.HubSource("owner/name", "0" * 40, "test", {"a": "a"}), ("a",))
-
-
-def test_labels_of_the_hub(monkeypatch):
-    features = datasets.Features({"theirs": datasets.ClassLabel(names=["cat", "dog"])})
-    builder = SimpleNamespace(info=SimpleNamespace(features=features))
-    monkeypatch.setattr(data.datasets, "load_dataset_builder", lambda *args, **kwargs: builder)
-    source = data.HubSource("owner/name", "0" * 40, "test", {"label": "theirs"})
-    assert data.hub_labels(source, "label") == ["cat", "dog"]
-
-    def refuse(*args, **kwargs):
-        raise ConnectionError("offline")
-
-    monkeypatch.setattr(data.datasets, "load_dataset_builder", refuse)
-    with pytest.raises(MissingData, match=r"owner/name cannot be loaded from the Hub: offline"):
-        data.hub_labels(source, "label")
-
-
-def test_a_bug_is_not_missing_data(monkeypatch):
-    monkeypatch.setattr(data.datasets, "load_dataset", lambda *args, **kwargs: {}["bug"])
-    with pytest.raises(KeyError):
-        rows_of(None, data.HubSource("owner/name", "0" * 40, "test", {"a": "a"}), ("a",))
-
-
-def test_rows_of_the_hub_count_from_1(monkeypatch):
-    table = datasets.Dataset.from_dict({"theirs": ["x", ""]})
-    monkeypatch.setattr(data.datasets, "load_dataset", lambda *args, **kwargs: table)
-    with pytest.raises(InputError, match="owner/name, row 2: a is empty"):
-        rows_of(None, data.HubSource("owner/name", "0" * 40, "test", {"a": "theirs"}), ("a",))
-    with pytest.raises(InputError, match="no column other; found are theirs"):
-        rows_of(None, data.HubSource("owner/name", "0" * 40, "test", {"a": "other"}), ("a",))
+def test_a_part_of_a_data_set_says_so():
+    assert share_of([1, 2], 3) == (2, 3)
+    assert share_of([1, 2], 2) is None
+    assert share_of([1, 2], None) is None

@@ -18,9 +18,11 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HTTPError
 
 from eval import __main__ as cli
-from eval import data, report, suite
-from eval.data import HubSource, rows_of
+from eval import hub, report, suite
+from eval.data import rows_of
 from eval.encoders import load_encoder
+from eval.hub import HubSource
+from eval.statistics import Scored
 from eval.suite import Measurement
 from modeling_paraclip import CheckpointError, InputError
 from tests.eval.samples import write
@@ -33,7 +35,7 @@ CAT = "zeroshot/pets/cat"
 
 def measurements(model, dataset=NAME, task="paraphrased_retrieval", metric="average_overlap@10"):
     values = np.random.default_rng(len(model)).uniform(size=20)
-    return [Measurement(model, task, dataset, metric, values, 0.1)]
+    return [Measurement(model, task, dataset, metric, Scored(values))]
 
 
 @pytest.fixture
@@ -42,16 +44,19 @@ def by_model():
 
 
 def test_a_hostile_name_is_inert_in_a_terminal(by_model):
-    for text in (report.side_by_side(by_model), report.table(report.compare(*by_model))):
+    for text in (report.side_by_side(by_model), report.table(report.compare(zip(*by_model)))):
         assert text.replace("\n", "").isprintable()
         assert len(text.splitlines()) == 4
         assert r"a\x1b[31m" in text
 
 
 def test_a_hostile_name_is_inert_in_markdown(by_model):
-    for text in (report.side_by_side(by_model, markdown=True), report.table(report.compare(*by_model), markdown=True)):
+    for text in (
+        report.side_by_side(by_model, markdown=True),
+        report.table(report.compare(zip(*by_model)), markdown=True),
+    ):
         text.encode()
-        header, separator, row = text.splitlines()
+        header, separator, row, *_ = text.splitlines()
         cells = {line.replace("\\|", "").count("|") for line in (header, separator, row)}
         assert len(cells) == 1
         assert "<" not in text
@@ -66,7 +71,7 @@ def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
         model_name=NAME,
         metadata={"base_model": NAME, "license": None},
         tuned=by_model[1],
-        comparisons=report.compare(*by_model),
+        comparisons=report.compare(zip(*by_model)),
         **facts,
     )
     card = ModelCard.load(tmp_path / "README.md")
@@ -261,7 +266,7 @@ def test_an_address_in_data_is_never_requested(task, feature, requests, encoder,
     table = datasets.Dataset.from_dict({name: [value] for name, value in columns.items()})
     for column in ("image", "images", "image_0", "image_1", "img", "jpg"):
         table = table.add_column(column, pictures).cast_column(column, feature)
-    monkeypatch.setattr(data.datasets, "load_dataset", lambda *args, **kwargs: table)
+    monkeypatch.setattr(hub, "load_split", lambda source: table)
     with pytest.raises(InputError, match=r"row 1: image(_0)? is (no picture|the address .* Nothing is requested)"):
         suite.evaluate(encoder, [task], None)
     assert not asked
@@ -288,7 +293,7 @@ def test_what_the_hub_answers_is_one_sentence_of_each_task(task, error, encoder,
     def refuse(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(data.datasets, "load_dataset", refuse)
+    monkeypatch.setattr(hub.datasets, "load_dataset_builder", refuse)
     with pytest.raises(InputError, match="cannot be loaded from the Hub: ") as refused:
         suite.evaluate(encoder, [task], None)
     assert str(refused.value).isprintable()
@@ -298,13 +303,11 @@ def test_labels_that_are_held_back_and_columns_without_names(encoder, folder, mo
     picture = str(folder / "photos/images/0.png")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
     table = datasets.Dataset.from_dict({"img": [picture], "label": [-1]}, features=features)
-    builder = type("Builder", (), {"info": type("Info", (), {"features": features})})
-    monkeypatch.setattr(data.datasets, "load_dataset", lambda *args, **kwargs: table)
-    monkeypatch.setattr(data.datasets, "load_dataset_builder", lambda *args, **kwargs: builder)
+    monkeypatch.setattr(hub, "load_split", lambda source: table)
     with pytest.raises(InputError, match=r"CIFAR-10: .*labels -1 to -1, but 2 classes"):
         suite.evaluate(encoder, ["zero_shot"], None)
     with pytest.raises(InputError, match="the column img does not name its classes"):
-        data.hub_labels(HubSource("a/b", "0" * 40, "test", {"label": "img"}), "label")
+        hub.hub_labels(HubSource("a/b", "0" * 40, "test", {"label": "img"}), "label")
 
 
 @pytest.mark.parametrize(

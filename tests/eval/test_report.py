@@ -5,6 +5,7 @@ import pytest
 from transformers import AutoProcessor
 
 from eval import report, suite
+from eval.statistics import MEAN, Scored, Spearman
 from modeling_paraclip import load_clip
 
 
@@ -17,7 +18,8 @@ def measured(tiny_clip, eval_set):
 def test_results_file_has_the_documented_form(measured, tmp_path):
     report.write_results(tmp_path / "results.json", measured)
     entries = json.loads((tmp_path / "results.json").read_text())
-    assert set(entries[0]) == {"model", "task", "dataset", "metric", "value", "ci95", "n", "seconds"}
+    assert {"model", "task", "dataset", "metric", "value", "ci95", "n", "seconds"} <= set(entries[0])
+    assert {"source", "gallery", "versions", "date"} <= set(entries[0])
     assert all(0 <= entry["ci95"][0] <= entry["value"] <= entry["ci95"][1] <= 1 for entry in entries)
     by = {(entry["dataset"], entry["metric"]): entry for entry in entries}
     assert by["val/paraphrase_2", "average_overlap@10"]["n"] == 24
@@ -25,35 +27,36 @@ def test_results_file_has_the_documented_form(measured, tmp_path):
     assert ("val/caption", "average_overlap@10") not in by
 
 
-def test_comparison_is_paired():
-    """A small gain on every query is beyond noise even where queries differ much."""
-    values = np.random.default_rng(0).uniform(0, 0.9, 200)
-    base, tuned = (
-        [suite.Measurement(name, "t", "d", "average_overlap@10", v, 0)]
-        for name, v in (("base", values), ("tuned", values + 0.01))
-    )
-    (row,) = report.compare(base, tuned)
-    assert row.beyond_noise
-    assert row.ci95 == pytest.approx([0.01, 0.01])
-    assert "+1.0*" in report.table([row])
-    assert "**+1.0**" in report.table([row], markdown=True)
-    (same,) = report.compare(base, base)
-    assert not same.beyond_noise
+def scored(model, values, statistic=MEAN):
+    return suite.Measurement(model, "t", "d", "metric", Scored(values, statistic))
 
 
-def test_a_correlation_is_compared_in_pairs():
-    ratings = np.linspace(0, 5, 60)
-    noise = np.random.default_rng(0).normal(size=60)
-    worse, better = (np.stack([ratings + scale * noise, ratings], axis=1) for scale in (4, 0.5))
-    (row,) = report.compare(
-        [suite.Measurement("a", "sts", "d", "spearman", worse, 0)],
-        [suite.Measurement("b", "sts", "d", "spearman", better, 0)],
-    )
-    assert row.ci95[0] > 0
-    assert row.beyond_noise
-    assert row.ci95[0] < row.tuned - row.base < row.ci95[1]
-    with pytest.raises(ValueError, match="different pairs"):
-        suite.difference_ci95(worse, better[::-1])
+def test_what_is_beyond_noise_is_marked_and_more_so_among_many():
+    rng = np.random.default_rng(0)
+    base, noise = rng.uniform(0, 0.9, 200), rng.normal(0, 0.1, 200)
+    noise -= noise.mean()
+    clear, weak = ((scored("base", base), scored("tuned", base + noise + gain)) for gain in (0.05, 0.016))
+    alone, *rows = report.compare([weak])[0], *report.compare([clear] + [weak] * 9)
+    assert (alone.survives, [row.survives for row in rows]) == (True, [True] + [False] * 9)
+    assert all(row.difference.beyond_noise for row in rows)
+    assert "+5.0 **" in report.table(rows)
+    assert "+1.6 *" in report.table(rows)
+    assert "all 10 comparisons" in report.table(rows)
+    assert "**+5.0**" in report.table(rows, markdown=True)
+    assert "| *+1.6* |" in report.table(rows, markdown=True)
+    (same,) = report.compare([(scored("base", base), scored("tuned", base))])
+    assert "+0.0*" not in report.table([same]).replace(" ", "")
+
+
+def test_an_undefined_figure_is_said_and_is_null_in_the_results(tmp_path):
+    ratings = Spearman(np.arange(4.0))
+    good, flat = scored("a", np.array([0.1, 0.3, 0.2, 0.4]), ratings), scored("b", np.ones(4), ratings)
+    assert report.side_by_side([[good], [flat]]).count("undefined") == 2  # the figure and the difference
+    report.write_results(tmp_path / "results.json", [flat])
+    (entry,) = json.loads((tmp_path / "results.json").read_text())
+    assert (entry["value"], entry["ci95"]) == (None, [None, None])
+    assert report.eval_results([flat]) == []
+    report.write_plots(tmp_path, [[good], [flat]])
 
 
 def test_card_gets_its_model_index(encoder, folder, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoProcessor, EvalPrediction
 
 from eval import suite
+from eval.statistics import Scored
 from eval.training import Evaluation, check_best_metric, retrieval_metric_names, retrieval_metrics
 from modeling_paraclip import InputError, load_clip
 
@@ -40,7 +41,7 @@ def test_a_best_metric_that_no_evaluation_gives_is_refused_before_training():
     with pytest.raises(InputError, match=r"average_overlap@10: there is no such figure .*more than 10 pictures"):
         check_best_metric(SimpleNamespace(**arguments), triples(4), [])
     check_best_metric(SimpleNamespace(**{**arguments, "metric_for_best_model": "eval_loss"}), triples(4), [])
-    of_a_task = suite.Measurement("base", "sts", "STS B", "spearman", np.ones((3, 2)), 0)
+    of_a_task = suite.Measurement("base", "sts", "STS B", "spearman", Scored(np.ones(3)))
     check_best_metric(
         SimpleNamespace(**{**arguments, "metric_for_best_model": "STS_B_spearman"}), triples(4), [of_a_task]
     )
@@ -55,7 +56,8 @@ def test_sets_and_tasks_are_measured_together(tiny_clip, tmp_path):
     evaluation = Evaluation({"val": triples(12)}, processor, ["sts"], str(tmp_path), str(tmp_path / "cache"))
     measured = evaluation.measure("tiny", load_clip(tiny_clip))
     assert {m.model for m in measured} == {"tiny"}
-    assert {m.dataset for m in measured} == {"val/caption", "val/paraphrase_1", "val/paraphrase_2", "STS-B"}
+    wordings = ("caption", "paraphrase_1", "paraphrase_2", "paraphrase_1+paraphrase_2")
+    assert {m.dataset for m in measured} == {*(f"val/{wording}" for wording in wordings), "STS-B"}
     assert len(evaluation.gallery[0]) == 12
     only_sets = Evaluation({"val": triples(12)}, processor, [], None, "")
     assert [m.value for m in only_sets.measure("tiny", load_clip(tiny_clip))] == [

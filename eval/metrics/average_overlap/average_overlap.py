@@ -12,10 +12,11 @@ How much two ranked lists agree, with more weight on the top:
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: list of ranked lists of ids, best first, each without repeats and with at least max(k) ids; or, with
-        the configuration "scores", list of the scores of one gallery, ranked here, ties by lower index.
+    predictions: list of ranked lists of ids (integers or strings), best first, each without repeats and with at least
+        max(k) ids; or, with the configuration "scores", list of the scores of one gallery, ranked here in float64,
+        ties by lower index.
     references: the rankings to compare with, in the same form; same length as predictions.
-    k: list of depths, by default [10].
+    k: a depth or a list of them, by default [10].
     ci95: whether to add a bootstrap 95% interval over the pairs, by default False.
 Returns:
     average_overlap@k: float in 0..1 for each k, the mean over the pairs of lists.
@@ -55,18 +56,36 @@ def average_overlap(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
 
 
 def _ci95(values: np.ndarray) -> list[float]:
-    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean.
+
+    Where all are equal there is nothing to resample, and the interval is exact (Clopper & Pearson 1934): any other
+    value has at most the probability 1 - 0.025^(1/n), or it would have been seen.
+    """
+    if values.min() == values.max():
+        unseen = 1 - 0.025 ** (1 / len(values))
+        return [float((1 - unseen) * values[0]), float((1 - unseen) * values[0] + unseen)]
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, (2.5, 97.5)).tolist()
 
 
 def _depths(k) -> list[int]:
-    """`k` as whole numbers of 1 or more; ValueError if it is anything else."""
-    is_list = isinstance(k, (list, tuple, np.ndarray)) and len(k) > 0
-    if not is_list or not all(isinstance(depth, (int, np.integer)) and depth >= 1 for depth in k):
-        raise ValueError(f"average_overlap: k has to be a list of whole numbers of 1 or more, is {k!r}")
-    return [int(depth) for depth in k]
+    """`k`, a depth or a list of them, as a list; ValueError unless they are whole numbers of 1 or more."""
+    depths = list(k) if isinstance(k, (list, tuple, np.ndarray)) else [k]
+    are_whole = all(isinstance(depth, (int, np.integer)) and not isinstance(depth, bool) for depth in depths)
+    if not depths or not are_whole or min(depths) < 1:
+        raise ValueError(f"average_overlap: k has to be a whole number of 1 or more, or a list of them, is {k!r}")
+    return [int(depth) for depth in depths]
+
+
+def _check_ids(rankings) -> None:
+    """ValueError unless the ids are all integers or all strings: 5 and "5" would never be equal."""
+    rows = [ids.tolist() if hasattr(ids, "tolist") else ids for ids in rankings]
+    kinds = {type(item) for ids in rows if isinstance(ids, (list, tuple)) for item in ids}
+    are_integers = all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)
+    if not are_integers and not all(issubclass(kind, str) for kind in kinds):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"average_overlap: ids have to be all integers or all strings, got {found}")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -74,13 +93,13 @@ class AverageOverlap(evaluate.Metric):
     """The module that `evaluate.load` gives."""
 
     def _info(self):
-        kind = "float32" if self.config_name == "scores" else "string"
-        ids = datasets.Sequence(datasets.Value(kind))
+        kinds = ("float64",) if self.config_name == "scores" else ("string", "int64")
+        lists = [datasets.Sequence(datasets.Value(kind)) for kind in kinds]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"predictions": ids, "references": ids}),
+            features=[datasets.Features({"predictions": ids, "references": ids}) for ids in lists],
         )
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
@@ -88,6 +107,10 @@ class AverageOverlap(evaluate.Metric):
         for given in (predictions, references):
             if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
                 raise ValueError("average_overlap: predictions and references have to be lists")
+            if not len(given):
+                raise ValueError("average_overlap: predictions and references are empty")
+        if self.config_name != "scores":
+            _check_ids([*predictions, *references])
         try:
             super().add_batch(predictions=predictions, references=references, **kwargs)
         except (TypeError, OverflowError) as error:
@@ -106,7 +129,7 @@ class AverageOverlap(evaluate.Metric):
 
     def _ranked(self, rankings, k):
         if self.config_name == "scores":  # row by row: the matrix is never in memory as a whole
-            scores = (np.asarray(row, np.float32) for row in rankings)
+            scores = (np.asarray(row, np.float64) for row in rankings)
             rankings = [np.argsort(-row, kind="stable")[:k] if np.isfinite(row).all() else None for row in scores]
             if any(row is None for row in rankings):
                 raise ValueError("average_overlap: scores are not all numbers")

@@ -1,5 +1,7 @@
 """Accuracy of choosing the right one of several texts by score (ARO, SugarCrepe); a tie is wrong."""
 
+from collections.abc import Sequence
+
 import datasets
 import evaluate
 import numpy as np
@@ -34,19 +36,47 @@ _CITATION = """
 """
 
 
-def is_right(scores: list[float], right: int) -> bool:
-    """Whether choice `right` scores above every other. Raises ValueError on NaN, one choice or a wrong index."""
-    if scores is None or right is None or None in list(scores):
-        raise ValueError(f"multiple_choice_accuracy: the right choice or scores are missing: {right} of {scores}")
-    if len(scores) < 2 or not 0 <= right < len(scores):
-        raise ValueError(f"multiple_choice_accuracy: choice {right} of {len(scores)} scores; at least 2 are needed")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"multiple_choice_accuracy: scores {scores} are not all numbers")
-    return all(scores[right] > score for i, score in enumerate(scores) if i != right)
+def multiple_choice_accuracy(
+    scores: Sequence[Sequence[float]] | np.ndarray,
+    right: Sequence[int] | np.ndarray | int = 0,
+    choices: Sequence[Sequence[str]] | None = None,
+) -> np.ndarray:
+    """(n,) float64 of 0 and 1: whether the right choice of each item scores above all its others. A tie is wrong.
+
+    Args:
+        scores: (n, choices), or a list of n lists of any lengths from 2 on; compared in float64.
+        right: (n,) or one for all, the index of the right choice.
+        choices: n lists of what was scored, e.g. texts. Equal ones are a tie by definition, whatever the rounding of
+            their scores.
+
+    Raises ValueError on a score that is not a number, fewer than two choices or a wrong index; it names the item.
+    """
+    indices = np.broadcast_to(np.asarray(right), len(scores)).tolist()
+    values = np.empty(len(scores))
+    for item, (own, index) in enumerate(zip(scores, indices)):
+        if own is None or index is None or None in list(own):
+            raise ValueError(f"multiple_choice_accuracy: item {item}: the right choice or scores are missing")
+        if len(own) < 2 or not 0 <= index < len(own):
+            raise ValueError(
+                f"multiple_choice_accuracy: item {item}: choice {index} of {len(own)} scores; at least 2 are needed"
+            )
+        row = np.asarray(own, np.float64)
+        if not np.isfinite(row).all():
+            raise ValueError(f"multiple_choice_accuracy: item {item}: scores {row} are not all numbers")
+        is_tied = choices is not None and list(choices[item]).count(choices[item][index]) > 1
+        values[item] = row[index] > np.delete(row, index).max() and not is_tied
+    return values
 
 
 def _ci95(values: np.ndarray) -> list[float]:
-    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean.
+
+    Where all are equal there is nothing to resample, and the interval is exact (Clopper & Pearson 1934): any other
+    value has at most the probability 1 - 0.025^(1/n), or it would have been seen.
+    """
+    if values.min() == values.max():
+        unseen = 1 - 0.025 ** (1 / len(values))
+        return [float((1 - unseen) * values[0]), float((1 - unseen) * values[0] + unseen)]
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, (2.5, 97.5)).tolist()
@@ -62,7 +92,7 @@ class MultipleChoiceAccuracy(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
             features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float")), "references": datasets.Value("int64")}
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
             ),
         )
 
@@ -71,13 +101,16 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         for given in (predictions, references):
             if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
                 raise ValueError("multiple_choice_accuracy: predictions and references have to be lists")
+        labels = np.asarray(references)
+        if labels.dtype.kind == "f" and (labels != labels.round()).any():
+            raise ValueError("multiple_choice_accuracy: references have to be whole numbers")
         try:
             super().add_batch(predictions=predictions, references=references, **kwargs)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"multiple_choice_accuracy: a value is of a wrong type: {error}") from error
 
     def _compute(self, predictions, references, groups=None, exclude_groups=(), ci95=False):
-        right = np.array([is_right(scores, i) for scores, i in zip(predictions, references)], dtype=float)
+        right = multiple_choice_accuracy(predictions, references)
         if groups is not None:
             if not isinstance(groups, (list, tuple, np.ndarray)) or len(groups) != len(right):
                 raise ValueError(f"multiple_choice_accuracy: groups have to be a list of {len(right)}, one per item")

@@ -13,9 +13,10 @@ pictures as queries and all their texts.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: list of ranked lists of ids, best first, each without repeats.
+    predictions: list of ranked lists of ids (integers or strings), best first, each without repeats.
     references: list of lists of ids, the right answers of each query; at least one each.
-    k: list of depths, by default [1, 5, 10]. A ranking may be shorter than k only where it holds the whole gallery.
+    k: a depth or a list of them, by default [1, 5, 10]. A ranking may be shorter than k only where it holds the whole
+        gallery.
     ci95: whether to add a bootstrap 95% interval over the queries, by default False.
 Returns:
     recall@k: float in 0..1 for each k.
@@ -56,19 +57,48 @@ def best_ranks(rankings: list[list], right: list[list]) -> np.ndarray:
     return ranks
 
 
+def retrieval_recall(ranks: np.ndarray, k: int) -> np.ndarray:
+    """R@k of each query: (n,) ranks from 1 of its best right answer, inf where there is none -> (n,) float64 0 or 1.
+
+    Raises ValueError where a rank is not a number, or below 1.
+    """
+    ranks = np.asarray(ranks, np.float64)
+    if k < 1 or not (ranks >= 1).all():
+        raise ValueError(f"retrieval_recall: ranks and k have to be 1 or more, got {ranks.min(initial=k)} and {k}")
+    return (ranks <= k).astype(np.float64)
+
+
 def _ci95(values: np.ndarray) -> list[float]:
-    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean.
+
+    Where all are equal there is nothing to resample, and the interval is exact (Clopper & Pearson 1934): any other
+    value has at most the probability 1 - 0.025^(1/n), or it would have been seen.
+    """
+    if values.min() == values.max():
+        unseen = 1 - 0.025 ** (1 / len(values))
+        return [float((1 - unseen) * values[0]), float((1 - unseen) * values[0] + unseen)]
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, (2.5, 97.5)).tolist()
 
 
 def _depths(k) -> list[int]:
-    """`k` as whole numbers of 1 or more; ValueError if it is anything else."""
-    is_list = isinstance(k, (list, tuple, np.ndarray)) and len(k) > 0
-    if not is_list or not all(isinstance(depth, (int, np.integer)) and depth >= 1 for depth in k):
-        raise ValueError(f"retrieval_recall: k has to be a list of whole numbers of 1 or more, is {k!r}")
-    return [int(depth) for depth in k]
+    """`k`, a depth or a list of them, as a list; ValueError unless they are whole numbers of 1 or more."""
+    depths = list(k) if isinstance(k, (list, tuple, np.ndarray)) else [k]
+    are_whole = all(isinstance(depth, (int, np.integer)) and not isinstance(depth, bool) for depth in depths)
+    if not depths or not are_whole or min(depths) < 1:
+        raise ValueError(f"retrieval_recall: k has to be a whole number of 1 or more, or a list of them, is {k!r}")
+    return [int(depth) for depth in depths]
+
+
+def _check_ids(rankings) -> None:
+    """ValueError unless the ids are all integers or all strings: 5 and "5" would never be equal."""
+    rows = [ids.tolist() if hasattr(ids, "tolist") else ids for ids in rankings]
+    kinds = {type(item) for ids in rows if isinstance(ids, (list, tuple)) for item in ids}
+    are_integers = all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)
+    if not are_integers and not all(issubclass(kind, str) for kind in kinds):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"retrieval_recall: ids have to be all integers or all strings, got {found}")
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
@@ -76,12 +106,12 @@ class RetrievalRecall(evaluate.Metric):
     """The module that `evaluate.load` gives."""
 
     def _info(self):
-        ids = datasets.Sequence(datasets.Value("string"))
+        lists = [datasets.Sequence(datasets.Value(kind)) for kind in ("string", "int64")]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=datasets.Features({"predictions": ids, "references": ids}),
+            features=[datasets.Features({"predictions": ids, "references": ids}) for ids in lists],
         )
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
@@ -89,6 +119,9 @@ class RetrievalRecall(evaluate.Metric):
         for given in (predictions, references):
             if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
                 raise ValueError("retrieval_recall: predictions and references have to be lists")
+            if not len(given):
+                raise ValueError("retrieval_recall: predictions and references are empty")
+        _check_ids([*predictions, *references])
         try:
             super().add_batch(predictions=predictions, references=references, **kwargs)
         except (TypeError, OverflowError) as error:
@@ -99,7 +132,8 @@ class RetrievalRecall(evaluate.Metric):
         ranks = best_ranks(predictions, references)
         result: dict[str, float | list[float]] = {}
         for depth in k:
-            result[f"recall@{depth}"] = float((ranks <= depth).mean())
+            values = retrieval_recall(ranks, depth)
+            result[f"recall@{depth}"] = float(values.mean())
             if ci95:
-                result[f"recall@{depth}_ci95"] = _ci95(ranks <= depth)
+                result[f"recall@{depth}_ci95"] = _ci95(values)
         return {**result, "median_rank": float(np.median(ranks))}

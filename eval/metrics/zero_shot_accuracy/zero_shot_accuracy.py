@@ -55,7 +55,14 @@ def mean_per_class(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _ci95(values: np.ndarray) -> list[float]:
-    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean."""
+    """[low, high]: seeded percentile bootstrap (2,000 resamples) of the mean.
+
+    Where all are equal there is nothing to resample, and the interval is exact (Clopper & Pearson 1934): any other
+    value has at most the probability 1 - 0.025^(1/n), or it would have been seen.
+    """
+    if values.min() == values.max():
+        unseen = 1 - 0.025 ** (1 / len(values))
+        return [float((1 - unseen) * values[0]), float((1 - unseen) * values[0] + unseen)]
     rng = np.random.default_rng(0)
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(2000)]
     return np.percentile(means, (2.5, 97.5)).tolist()
@@ -71,7 +78,7 @@ class ZeroShotAccuracy(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
             features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float")), "references": datasets.Value("int64")}
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
             ),
         )
 
@@ -80,6 +87,9 @@ class ZeroShotAccuracy(evaluate.Metric):
         for given in (predictions, references):
             if isinstance(given, (str, bytes, dict)) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) < 1:
                 raise ValueError("zero_shot_accuracy: predictions and references have to be lists")
+        labels = np.asarray(references)
+        if labels.dtype.kind == "f" and (labels != labels.round()).any():
+            raise ValueError("zero_shot_accuracy: references have to be whole numbers")
         try:
             super().add_batch(predictions=predictions, references=references, **kwargs)
         except (TypeError, OverflowError) as error:

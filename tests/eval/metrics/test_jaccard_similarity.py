@@ -33,6 +33,24 @@ def test_loads_as_an_evaluate_module(tmp_path):
         metric.compute(predictions=a, references=b, k=[4])
 
 
+@pytest.mark.parametrize("ids", [str, int, np.int32])
+def test_ids_are_integers_or_strings(ids, tmp_path):
+    metric = load("jaccard_similarity", tmp_path)
+    inputs = {"predictions": [[ids(2), ids(10)]], "references": [[ids(10), ids(2)]]}
+    assert metric.compute(**inputs, k=[1, 2]) == {"jaccard_similarity@1": 0, "jaccard_similarity@2": 1}
+    assert metric.compute(**inputs, k=1) == {"jaccard_similarity@1": 0}
+    for prediction in inputs["predictions"]:
+        metric.add(prediction=prediction, reference=prediction)
+    assert metric.compute(k=2) == {"jaccard_similarity@2": 1}
+    with pytest.raises(ValueError, match="ids have to be all integers or all strings"):
+        metric.compute(predictions=[[2, 10]], references=[["2", "10"]])
+
+
+def test_scores_are_compared_in_float64(tmp_path):
+    metric = load("jaccard_similarity", tmp_path, "scores")
+    assert metric.compute(predictions=[[0.1, 0.1 + 1e-12]], references=[[0, 1]], k=1) == {"jaccard_similarity@1": 1}
+
+
 def test_two_score_matrices_given_in_chunks(tmp_path):
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 3, (2, 6, 9)).astype(float)  # many ties

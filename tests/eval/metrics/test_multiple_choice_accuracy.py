@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from eval.metrics.multiple_choice_accuracy.multiple_choice_accuracy import is_right
+from eval.metrics.multiple_choice_accuracy.multiple_choice_accuracy import multiple_choice_accuracy
 from tests.eval.metrics.formulas import holds_its_examples, interval_holds_the_value, load
 
 
@@ -19,8 +22,31 @@ def test_multiple_choice_as_an_evaluate_module(tmp_path):
     [([0.1], 0, "at least 2"), ([0.1, 0.2], 2, "choice 2 of 2"), ([0.1, float("nan")], 0, "not all numbers")],
 )
 def test_multiple_choice_refuses(scores, right, message):
-    with pytest.raises(ValueError, match=message):
-        is_right(scores, right)
+    with pytest.raises(ValueError, match=f"item 1: .*{message}"):
+        multiple_choice_accuracy([[0.1, 0.2], scores], [0, right])
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=4), min_size=1, max_size=5))
+def test_right_is_above_every_other_choice(scores):
+    expected = [all(row[0] > other for other in row[1:]) for row in scores]
+    values = multiple_choice_accuracy(scores)
+    assert values.dtype == np.float64
+    assert values.tolist() == expected
+    assert (
+        values.tolist()
+        == multiple_choice_accuracy([row[::-1] for row in scores], [len(r) - 1 for r in scores]).tolist()
+    )
+
+
+def test_equal_choices_are_a_tie_whatever_their_scores():
+    scores = np.array([[0.3, 0.2999, 0.1], [0.3, 0.2999, 0.1]])
+    assert multiple_choice_accuracy(scores, 0, [["a", "a", "b"], ["a", "b", "b"]]).tolist() == [0, 1]
+
+
+def test_scores_are_compared_in_float64(tmp_path):
+    metric = load("multiple_choice_accuracy", tmp_path)
+    nearly_tied = [[0.1 + 1e-12, 0.1]]
+    assert metric.compute(predictions=nearly_tied, references=[0]) == {"multiple_choice_accuracy": 1.0}
 
 
 def test_groups_can_be_excluded(tmp_path):

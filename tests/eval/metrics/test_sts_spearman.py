@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.metrics.sts_spearman.sts_spearman import spearman
+from eval.metrics.sts_spearman.sts_spearman import checked, spearman
 from tests.eval.metrics.formulas import holds_its_examples, interval_holds_the_value, load, slow_pearson, slow_ranks
 
 columns = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=12).filter(
@@ -32,13 +32,27 @@ def test_sts_spearman_as_an_evaluate_module(tmp_path):
         ([0.1, 0.2], [0, float("inf")], "references 1 is inf"),
         ([0.1], [1], "at least 2 pairs, got 1"),
         ([], [], "at least 2 pairs, got 0"),
-        ([0.5, 0.5], [0, 1], "all predictions are 0.5"),
         ([0.5, 0.6], [3, 3], "all references are 3.0"),
     ],
 )
-def test_no_correlation_of_nothing(predictions, references, message):
+def test_no_correlation_of_nothing(predictions, references, message, tmp_path):
+    assert np.isnan(spearman(np.array(predictions), np.array(references)))
     with pytest.raises(ValueError, match=message):
-        spearman(np.array(predictions), np.array(references))
+        checked(np.array(predictions), np.array(references))
+
+
+def test_the_same_cosine_for_all_pairs_is_undefined(tmp_path):
+    assert np.isnan(spearman(np.array([0.5, 0.5]), np.array([0, 1])))
+    metric = load("sts_spearman", tmp_path)
+    with pytest.warns(UserWarning, match="sts_spearman is undefined: all predictions are 0.5"):
+        result = metric.compute(predictions=[0.5, 0.5], references=[0, 1], ci95=True)
+    assert result.keys() == {"sts_spearman", "sts_pearson", "sts_spearman_ci95"}
+    assert np.isnan([*result["sts_spearman_ci95"], result["sts_spearman"], result["sts_pearson"]]).all()
+
+
+def test_predictions_are_compared_in_float64(tmp_path):
+    result = load("sts_spearman", tmp_path).compute(predictions=[0.1, 0.1 + 1e-12, 0.1 - 1e-12], references=[2, 3, 1])
+    assert result["sts_spearman"] == pytest.approx(1)
 
 
 def test_examples_in_the_documentation_are_true(tmp_path):

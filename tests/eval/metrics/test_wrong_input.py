@@ -55,10 +55,10 @@ def test_what_is_not_a_number(name, predictions, compute):
 
 
 @pytest.mark.parametrize("name", WITH_K)
-@pytest.mark.parametrize("k", [0, 1, None, [], [0], [-1], [1.5], ["1"], "1", [NAN], [None], [[1]]], ids=repr)
+@pytest.mark.parametrize("k", [0, 1.0, True, None, [], [0], [-1], [1.5], ["1"], "1", [NAN], [None], [[1]]], ids=repr)
 def test_wrong_depths(name, k, compute):
     predictions, references = GOOD[name]
-    with pytest.raises(ValueError, match=f"{name}: k has to be a list of whole numbers of 1 or more"):
+    with pytest.raises(ValueError, match=f"{name}: k has to be a whole number of 1 or more, or a list"):
         compute(name, predictions=predictions, references=references, k=k)
 
 
@@ -67,6 +67,24 @@ def test_depths_beyond_the_rankings(k, compute):
     for name in WITH_K[:2]:
         with pytest.raises(ValueError, match=f"{name}@{k} needs rankings of {k} ids, got 2"):
             compute(name, predictions=[["a", "b"]], references=[["a", "b"]], k=[k])
+
+
+@pytest.mark.parametrize("name", ["multiple_choice_accuracy", "zero_shot_accuracy"])
+def test_a_label_that_is_no_whole_number(name, compute):
+    with pytest.raises(ValueError, match=f"{name}: references have to be whole numbers"):
+        compute(name, predictions=[[0.9, 0.1]], references=[0.5])
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name != "sts_spearman"])
+def test_interval_of_equal_values_is_exact(name, compute):
+    """One item of one: any other outcome has at most the probability 0.975, or it would not have been so likely."""
+    predictions, references = (values[:1] for values in GOOD[name])
+    depth = {"k": 2} if name in WITH_K else {}
+    result = compute(name, predictions=predictions, references=references, ci95=True, **depth)
+    key = next(key for key in result if key.endswith("_ci95"))
+    assert result[key.removesuffix("_ci95")] == 1 or name == "average_overlap"
+    equal = result[key.removesuffix("_ci95")]
+    assert result[key] == pytest.approx([0.025 * equal, 0.025 * equal + 0.975])
 
 
 @pytest.mark.parametrize("groups", [5, "a", [], [None], [[1]], ["a", "b"]])

@@ -19,6 +19,11 @@ def test_zero_shot_is_its_definition(seed):
     assert mean_per_class(right, labels).mean() == pytest.approx(expected)
 
 
+def test_scores_are_compared_in_float64(tmp_path):
+    metric = load("zero_shot_accuracy", tmp_path)
+    assert metric.compute(predictions=[[0.1 + 1e-12, 0.1]], references=[0])["top1_accuracy"] == 1
+
+
 def test_examples_in_the_documentation_are_true(tmp_path):
     assert holds_its_examples(load("zero_shot_accuracy", tmp_path))
 

@@ -10,10 +10,11 @@ def test_rows_without_a_negative_are_left_out(folder, encoder, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(folder, root)
     replace("aro/negclip_x.tsv", b'["two blue stars"]', b"[]")(root)
-    (values,) = negclip(encoder, root).values()
-    assert len(values) == 4
+    (scored,) = negclip(encoder, root).values()
+    assert scored.about.share == (4, 5)
     (before,) = negclip(encoder, folder).values()
-    assert values.tolist() == before[1:].tolist()
+    assert before.about.share is None
+    assert scored.values.tolist() == before.values[1:].tolist()
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 import eval.tasks.sts as task
 from eval.encoders import load_encoder
-from eval.metrics.sts_spearman.sts_spearman import spearman
 from tests.eval.metrics.formulas import slow_pearson, slow_ranks
-from tests.eval.samples import replace, write, write_tsv
+from tests.eval.samples import WORDS, replace, write, write_tsv
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"
@@ -39,7 +38,7 @@ def test_anchor_to_published_figures(tmp_path):
             patch.setattr(task, table, {name: getattr(task, table)[name] for name in names})
         found = task.sts(encoder, local)
     for name, published in (("STS12", 72.37), ("STS13", 80.60), ("STS-B", 82.03)):
-        assert 100 * spearman(*found[name, "spearman"].T) == pytest.approx(published, abs=0.05)
+        assert 100 * found[name, "spearman"].value == pytest.approx(published, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +60,17 @@ def test_anchor_to_published_figures(tmp_path):
 )
 def test_bad_input_is_one_clear_sentence(spoil, message, refused):
     refused("sts", spoil, message)
+
+
+def test_equal_sentences_are_a_tie(encoder, tmp_path):
+    """Their cosines would be 1 but for rounding, and rank nothing."""
+    (tmp_path / "sts").mkdir()
+    pairs = [(i, f"{word} {i}", f"{word} {i}") for i, word in enumerate(WORDS * 4)]
+    write_tsv(tmp_path / "sts/STSB-test.tsv", ("score", "sentence1", "sentence2"), [*pairs, (0, "a ring", "the sea")])
+    scored = task.sts(encoder, tmp_path)["STS-B", "spearman"]
+    assert scored.values[:-1].tolist() == [1] * 20
+    assert scored.values[-1] < 1
+    assert scored.about.share == (21, 1379)
 
 
 # ------------------------------------------------------- the anchor that always runs: 20 pairs, weights from a formula

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -8,14 +11,27 @@ BOMB = "sugarcrepe/images/0.png"
 
 
 def test_sugarcrepe_is_its_description(folder, encoder):
-    ((name, values),) = sugarcrepe(encoder, folder).items()
+    ((name, scored),) = sugarcrepe(encoder, folder).items()
     assert name == ("SugarCrepe swap", "multiple_choice_accuracy")
-    for i, value in enumerate(values):
+    assert len(set(scored.statistic.units)) == 5
+    for i, value in enumerate(scored.values):
         scores = (
             encoder.texts([WORDS[i], WORDS[(i + 1) % 5]])
             @ encoder.pictures(pictures(folder, f"sugarcrepe/images/{i}.png"))[0]
         )
         assert value == (scores[0] > scores[1])
+
+
+def test_the_authors_files_give_the_same(folder, encoder, tmp_path):
+    (expected,) = sugarcrepe(encoder, folder).values()
+    shutil.copytree(folder / "sugarcrepe/images", tmp_path / "sugarcrepe/images")
+    lines = (folder / "sugarcrepe/swap.tsv").read_text().splitlines()[1:]
+    columns = ("filename", "caption", "negative_caption")
+    rows = {str(i): dict(zip(columns, line.split("\t"))) for i, line in enumerate(lines)}
+    (tmp_path / "sugarcrepe/swap_obj.json").write_text(json.dumps(rows))
+    (scored,) = sugarcrepe(encoder, tmp_path).values()
+    assert scored.values.tolist() == expected.values.tolist()
+    assert (scored.about.source, scored.about.share) == ("sugarcrepe/swap_obj.json", (5, 245))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from tests.eval.samples import pictures, replace, write
 
 
 def test_winoground_is_its_description(folder, encoder):
-    measured = winoground(encoder, folder)
+    measured = {key: scored.values for key, scored in winoground(encoder, folder).items()}
     rows = [json.loads(line) for line in (folder / "winoground/examples.jsonl").read_text().splitlines()]
     for i, row in enumerate(rows):
         images = encoder.pictures(pictures(folder, *(f"winoground/images/{row[f'image_{n}']}.png" for n in (0, 1))))
