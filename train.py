@@ -31,7 +31,9 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments, s
 
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
+from dataset_builder.triples import NEGATIVE
 from eval import report, suite
+from eval.statistics import About
 from eval.training import EvaluatingTrainer, Evaluation, check_best_metric, overview, retrieval_metrics
 from modeling_paraclip import (
     TEXT_COLUMNS,
@@ -47,9 +49,9 @@ from modeling_paraclip import (
     publish_model,
     tokenize,
 )
-from modeling_paraclip.architectures import Chunking, token_limit
+from modeling_paraclip.architectures import Chunking, plain_class, token_limit
 from modeling_paraclip.compatibility import check_compatible
-from modeling_paraclip.distributed import main_process_first
+from modeling_paraclip.distributed import await_main_process, main_process_first
 from modeling_paraclip.errors import printable
 from modeling_paraclip.output_dir import check_output_dir, check_space, claimed, remove_earlier_files
 from modeling_paraclip.publish import (
@@ -182,6 +184,11 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
         # what is published is what was trained on, even if the branch moves in the meantime
         model_args.model_revision = check_base(model_args.base, model_args.model_revision)
         train, sets, measured = load_data(data_args)
+        if args.negative_weight:
+            train, *negative = (with_negatives(data) for data in (train, *sets.values()))
+            sets = dict(zip(sets, negative))
+            if not any(train[NEGATIVE]):
+                raise InputError("--negative_weight: the training data have no negatives in a column `negative`.")
         open_image = report.picture_opener([sets[name] for name in measured])
         has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
         base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
@@ -201,15 +208,21 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
             data_args.tasks,
             data_args.eval_data,
             data_args.image_cache_dir,
+            {name: About(source_of(data_args, name), f"sha256:{content_hash(sets[name])}", name) for name in measured},
         )
         measured_base = []
         if args.process_index == 0:
-            measured_base = evaluation.measure("base", base)
+            measured_base = evaluation.measure("base", base, base_name(model_args))
             if validation is not None:
                 check_best_metric(args, validation, measured_base)
             if args.overwrite_output_dir:  # last of all: nothing is removed for a run that cannot begin
                 remove_earlier_files(args.output_dir)
     return Prepared(train, validation, evaluation, open_image, measured_base)
+
+
+def with_negatives(dataset: Dataset) -> Dataset:
+    """With a column `negative`, empty where there was none."""
+    return dataset if NEGATIVE in dataset.column_names else dataset.add_column(NEGATIVE, [None] * len(dataset))
 
 
 def check_output(args: ParaCLIPTrainingArguments) -> None:
@@ -276,11 +289,12 @@ def fit(
     clip.loss = args.make_loss()
     tokenizer, validation = prepared.evaluation.processor.tokenizer, prepared.validation
     limit = token_limit(clip, tokenizer)
+    columns = (*TEXT_COLUMNS, NEGATIVE) if args.negative_weight else TEXT_COLUMNS
     trainer = EvaluatingTrainer(
         model=add_lora(clip, **model_args.lora) if model_args.lora else clip,
         args=args,
-        train_dataset=tokenize(prepared.train, tokenizer, limit),
-        eval_dataset=tokenize(validation, tokenizer, limit) if validation is not None else None,
+        train_dataset=tokenize(prepared.train, tokenizer, limit, columns),
+        eval_dataset=tokenize(validation, tokenizer, limit, columns) if validation is not None else None,
         data_collator=ParaCLIPCollator(args.encode_chunk_tokens, Chunking(clip, tokenizer.pad_token_id)),
         compute_metrics=retrieval_metrics(validation) if validation is not None else None,
         run={
@@ -298,11 +312,11 @@ def fit(
 
 
 def content_hash(dataset: Dataset) -> str:
-    """Hash of the triples, in their order."""
+    """Hash of the triples, in their order, with their negatives where there are any."""
     digest = hashlib.sha256()
-    for column in ("image_id", *TEXT_COLUMNS):
+    for column in ("image_id", *TEXT_COLUMNS, *({NEGATIVE} & set(dataset.column_names))):
         for value in dataset[column]:
-            digest.update(value.encode(errors="surrogatepass") + b"\0")
+            digest.update((value or "").encode(errors="surrogatepass") + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -312,19 +326,19 @@ def publish(trainer: EvaluatingTrainer, model: PreTrainedModel, model_args: Mode
     publish_model(model, model_args.base, trainer.args.output_dir, revision=model_args.model_revision)
 
 
-def measure(trainer: EvaluatingTrainer, prepared: Prepared) -> list[suite.Measurement]:
-    """The figures of the published model, written to `results.json` with the base's. Prints the comparison."""
+def measure(trainer: EvaluatingTrainer, prepared: Prepared) -> tuple[list[suite.Measurement], list[report.Comparison]]:
+    """The figures of the published model, written to `results.json` with the base's, and the comparison, printed."""
     evaluation, output_dir = prepared.evaluation, Path(trainer.args.output_dir)
     if not (evaluation.sets or evaluation.tasks):
-        return []
+        return [], []
     # opened and computed with as the base was, so that only the training makes a difference
     tuned = load_clip(output_dir, vision=bool(evaluation.tasks)).to(trainer.args.device)
-    tuned_measured = evaluation.measure("tuned", tuned)
+    tuned_measured = evaluation.measure("tuned", tuned, repo_id(trainer.args))
     report.write_results(output_dir / RESULTS, prepared.base_measured + tuned_measured)
-    comparisons = report.compare(prepared.base_measured, tuned_measured)
+    comparisons = report.compare(zip(prepared.base_measured, tuned_measured, strict=True))
     tasks = {m.dataset for m in tuned_measured if m.task in evaluation.tasks}
     print("\n" + report.table([row for row in comparisons if row.is_headline or row.dataset in tasks]))
-    return tuned_measured
+    return tuned_measured, comparisons
 
 
 def draw(trainer: EvaluatingTrainer, prepared: Prepared, model_args: ModelArguments) -> None:
@@ -347,6 +361,7 @@ def card(
     trainer: EvaluatingTrainer,
     prepared: Prepared,
     tuned_measured: list[suite.Measurement],
+    comparisons: list[report.Comparison],
     model_args: ModelArguments,
     data_args: DataArguments,
     command: str = "",
@@ -356,26 +371,26 @@ def card(
     embedded = model_args.model_name_or_path is None
     data_id = data_args.dataset_name if data_args.dataset_name and not Path(data_args.dataset_name).exists() else None
     is_local = Path(model_args.base).exists()
-    repo_id = trainer.args.hub_model_id or output_dir.resolve().name
-    base_name = "the embedded base CLIP of ParaCLIP, trained on drawn scenes"
-    source = Path(data_args.source or "")
+    license_: str | list[str] | None = "apache-2.0"  # of what is embedded
+    language: str | list[str] | None = "en"
+    if not embedded:
+        stated = named_in_card("license", model_args.base, revision=model_args.model_revision)
+        license_, language = model_args.license or stated, language_of(model_args, data_args)
     report.write_card(
         output_dir / CARD,
-        model_name=repo_id.split("/")[-1],
+        model_name=repo_id(trainer.args).split("/")[-1],
         metadata={
             "base_model": None if is_local else model_args.base,
             "base_model_relation": None if is_local else "finetune",
-            "license": "apache-2.0" if embedded else model_args.license or license_of(model_args),
-            "language": "en" if embedded else None,
+            "license": license_,
+            "language": language,
             "datasets": data_id,
         },
         tuned=tuned_measured,
-        comparisons=report.compare(prepared.base_measured, tuned_measured) if tuned_measured else [],
-        repo_id=repo_id,
-        base_name=base_name if embedded else f"`{Path(model_args.base).name if is_local else model_args.base}`",
-        training_data=(source.name if source.exists() else str(source))
-        if data_args.source
-        else "the embedded `scenes` (drawn pictures)",
+        comparisons=comparisons,
+        repo_id=repo_id(trainer.args),
+        base_name=f"`{base_name(model_args)}`" if not embedded else base_name(model_args),
+        training_data=training_data(data_args),
         num_train=f"{len(prepared.train):,}",
         command=command,
         gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
@@ -383,14 +398,48 @@ def card(
     )
 
 
-def license_of(model_args: ModelArguments) -> str | None:
-    """The licence that the base's card names. None: there is no card, or it names none."""
-    card = find_file(model_args.base, CARD, revision=model_args.model_revision)
+def repo_id(args: ParaCLIPTrainingArguments) -> str:
+    """What the model is called: its place on the Hub, or its folder."""
+    return args.hub_model_id or Path(args.output_dir).resolve().name
+
+
+def base_name(model_args: ModelArguments) -> str:
+    """What the base is called, without a path of this machine."""
+    if model_args.model_name_or_path is None:
+        return "the embedded base CLIP of ParaCLIP, trained on drawn scenes"
+    return Path(model_args.base).name if Path(model_args.base).exists() else model_args.base
+
+
+def training_data(data_args: DataArguments) -> str:
+    """What the data are called, without a path of this machine."""
+    if data_args.source is None:
+        return "the embedded `scenes` (drawn pictures)"
+    source = Path(data_args.source)
+    return source.name if source.exists() else str(source)
+
+
+def source_of(data_args: DataArguments, name: str) -> str:
+    """What the data of a measured set are called."""
+    files = {Path(file).stem: Path(file).name for file in data_args.validation_file or ()}
+    return files.get(name, training_data(data_args))
+
+
+def named_in_card(entry: str, name_or_path: str, **hub_kwargs) -> str | list[str] | None:
+    """What the card of a model or data set says, e.g. its licence. None: there is no card, or it does not say."""
     try:
-        return getattr(report.read_card(card).data, "license", None) if card else None
+        card = find_file(name_or_path, CARD, **hub_kwargs)
+        return getattr(report.read_card(card).data, entry, None) if card else None
     except InputError as error:
-        logger.warning("the licence of the base is not known: %s", error)
+        logger.warning("the %s of %s is not known: %s", entry, name_or_path, error)
         return None
+
+
+def language_of(model_args: ModelArguments, data_args: DataArguments) -> str | list[str] | None:
+    """The languages that the card of the base or of the data set names; they are not guessed."""
+    named = named_in_card("language", model_args.base, revision=model_args.model_revision)
+    if named or data_args.dataset_name is None:
+        return named
+    return named_in_card("language", data_args.dataset_name, repo_type="dataset")
 
 
 def shown_command(argv: Sequence[str]) -> str:
@@ -444,20 +493,21 @@ def _stages(
         logger.warning("stopped at step %d; go on with --resume_from_checkpoint last", trainer.state.global_step)
         return 128 + trainer.stopped_by
     model = trainer.whole_model()
+    await_main_process(args)
     if not trainer.is_world_process_zero():
         return 0
     publish(trainer, model, model_args)
     try:
-        card(trainer, prepared, [], model_args, data_args, command)
+        card(trainer, prepared, [], [], model_args, data_args, command)
         trainer.save_state()
-        card(trainer, prepared, measure(trainer, prepared), model_args, data_args, command)
+        card(trainer, prepared, *measure(trainer, prepared), model_args, data_args, command)
     except OSError as error:
         raise CheckpointError(f"the model is in {args.output_dir}, but not its card and results: {error}") from error
     draw(trainer, prepared, model_args)
     if args.push_to_hub:
         print(f"pushed to {push(trainer, data_args)}")
-    where = printable(args.output_dir)
-    print(f"{where} is ready after {trainer.seconds:.0f} s: CLIPModel.from_pretrained({str(args.output_dir)!r})")
+    where, opened_with = printable(args.output_dir), plain_class(trainer.clip).__name__
+    print(f"{where} is ready after {trainer.seconds:.0f} s: {opened_with}.from_pretrained({str(args.output_dir)!r})")
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -23,11 +24,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dataset_builder.generators import SAMPLING
-from dataset_builder.journal import done_rows, request_key
+from dataset_builder.journal import request_key
 from dataset_builder.paraphrase import PROMPT_1, PROMPT_2
+from dataset_builder.records import done_rows, journals
 from tests.endpoint_double import EndpointDouble, reword
 
+IDENTITY = {"model": "m", "temperature": SAMPLING["temperature"], "top_p": SAMPLING["top_p"]}
 ROOT = Path(__file__).parent.parent
+PARTS = """
+import sys
+from dataset_builder import __main__, options, ray_runner
+job = options.job_of(__main__.parser().parse_args(sys.argv[2:]))
+layout = ray_runner.lay_out(job.output, int(sys.argv[1]))
+sys.exit("".join(ray_runner._run_part({"id": i}, job, layout, {})["error"] for i in range(layout.partitions)) or None)
+"""
 
 
 def expected(rows: list[tuple[int, str, str]]) -> list[tuple]:
@@ -39,27 +49,36 @@ def expected(rows: list[tuple[int, str, str]]) -> list[tuple]:
     return triples
 
 
-def durable_prompts(journal: Path, prompts: list[str]) -> set[str]:
-    if not journal.exists():
-        return set()
-    with sqlite3.connect(journal) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
-            return set()
-        keys = {key for (key,) in db.execute("SELECT key FROM answers")}
-    return {prompt for prompt in prompts if request_key(prompt, {"model": "m", **SAMPLING}) in keys}
+def durable_prompts(folder: Path, prompts: list[str]) -> set[str]:
+    """The prompts whose answers are in a journal anywhere in `folder`."""
+    keys = set()
+    for journal in folder.rglob("journal*.sqlite"):
+        with sqlite3.connect(journal) as db:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
+                keys |= {key for (key,) in db.execute("SELECT key FROM answers")}
+    return {prompt for prompt in prompts if request_key(prompt, IDENTITY) in keys}
 
 
-def run(folder: Path, rows: list[tuple[int, str, str]], kills: int, seed: int = 0, latency: float = 0.1) -> dict:
-    """Kill the job `kills` times, let it end, and check. Raises AssertionError. Returns what was counted."""
+def run(
+    folder: Path, rows: list[tuple[int, str, str]], kills: int, seed: int = 0, latency: float = 0.1, parts: int = 0
+) -> dict:
+    """Kill the job `kills` times, let it end, and check. Raises AssertionError. Returns what was counted.
+
+    With `parts`, the process does what the workers of `--runner ray` do, one part after the other.
+    """
     rng = random.Random(seed)
     with open(folder / "captions.jsonl", "w") as file:
         for _, image_id, caption in rows:
             file.write(json.dumps({"image_id": image_id, "caption": caption}) + "\n")
     killed = 0
     with EndpointDouble(latency=latency, jitter=True, fault=0.1, seed=seed) as endpoint:
-        command = [sys.executable, "-m", "dataset_builder", "paraphrase", "--captions", str(folder / "captions.jsonl")]
-        command += ["--output", str(folder / "corpus"), "--generator", "openai", "--base_url", endpoint.url]
-        command += ["--model", "m", "--concurrency", "8"]
+        command = [sys.executable, "-m", "dataset_builder"]
+        if parts:
+            command = [sys.executable, "-c", PARTS, str(parts)]
+        command += ["paraphrase", "--captions", str(folder / "captions.jsonl"), "--output", str(folder / "corpus")]
+        command += ["--generator", "openai", "--base_url", endpoint.url, "--model", "m", "--concurrency", "8"]
+        (folder / "local").mkdir()
+        environment = {**os.environ, "TMPDIR": str(folder / "local")}
         durable: set[str] = set()
         while True:
             answered = len(endpoint.answered)
@@ -68,7 +87,7 @@ def run(folder: Path, rows: list[tuple[int, str, str]], kills: int, seed: int = 
                 moment = endpoint.requests + rng.randrange(max(2, len(rows) // (kills + 1)))
                 endpoint.allowed = moment + 16
             with open(folder / "log", "w") as log:
-                job = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT)
+                job = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT, env=environment)
             if killed < kills:
                 # some die while they start, most while answers are under way
                 patience = time.monotonic() + rng.choice([0.5, 60, 60, 60])
@@ -80,12 +99,12 @@ def run(folder: Path, rows: list[tuple[int, str, str]], kills: int, seed: int = 
             job.wait()
             again = durable & set(endpoint.answered[answered:])
             assert not again, f"asked again: {sorted(again)[:3]}"
-            durable = durable_prompts(folder / "corpus" / "journal.sqlite", endpoint.answered)
+            durable = durable_prompts(folder, endpoint.answered)
             if job.returncode != -signal.SIGKILL:
                 break
         assert job.returncode == 0, (folder / "log").read_text()
         asked, distinct = len(endpoint.answered), len(set(endpoint.answered))
-    finished = [row[:5] for row in done_rows(folder / "corpus" / "journal.sqlite")]
+    finished = sorted(row[:5] for journal in journals(folder / "corpus") for row in done_rows(journal))
     assert finished == expected(rows), "the corpus differs from that of a run without kills"
     return {"kills": killed, "rows": len(finished), "answers": asked, "lost in flight": asked - distinct}
 
@@ -94,10 +113,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--parts", type=int, default=0, help="do what the workers of --runner ray do (default: no)")
     args = parser.parse_args()
     rows = [(i, f"{i}.jpg", f"a dog beside number {i % (args.rows - 10) + 100}") for i in range(args.rows)]
     with tempfile.TemporaryDirectory() as folder:
-        print(run(Path(folder), rows, args.kills))
+        print(run(Path(folder), rows, args.kills, parts=args.parts))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from transformers import AutoModel
 
 from .architectures import DUAL_ENCODERS
-from .check import check
+from .check import check, check_exports
 from .errors import InputError, printable
 from .exports import EXPORTS, export_model, from_open_clip
 from .output_dir import check_output_dir, claimed
@@ -32,10 +32,11 @@ HELP = """Make a model, which opens with plain from_pretrained(DIR); check it, u
       each: onnx, transformersjs, immich, fastembed, weaviate, open_clip, diffusers
 
   python -m modeling_paraclip check my-model --base BASE
-      one line for each promise: opens plainly, safetensors only, image tower of the base, ...; exit status for CI
+      one line for each promise: opens plainly, safetensors only, image tower of the base, exports, ...; exit status
+      for CI
 
   python -m modeling_paraclip push my-model org/my-paraclip --tag v1
-      the published files, and nothing else that lies in the folder
+      the published files, and nothing else that lies in the folder; what was sent before a break is not sent again
 """
 
 
@@ -65,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     checked = commands.add_parser("check", help="say whether a published folder is what it promises to be")
     checked.add_argument("model", help="folder")
     checked.add_argument("--base", help="what it was trained from: what did not train is then compared")
+    checked.add_argument(
+        "--exports", nargs="+", default=[], metavar="DIR", help="what export wrote, if it is not in the folder"
+    )
     push = commands.add_parser("push", help="upload a published folder to the Hub")
     push.add_argument("model", help="folder")
     push.add_argument("repo_id", help="e.g. org/paraclip")
@@ -84,6 +88,8 @@ def main(argv: list[str] | None = None) -> None:
         print(printable(run(args)))
     except (InputError, OSError) as error:  # OSError: CheckpointError, and what the machine does not let us do
         sys.exit(f"modeling_paraclip: {error}")
+    except KeyboardInterrupt:  # all that is written or sent appears at once, or not at all
+        sys.exit("\nmodeling_paraclip: stopped. Nothing is half done; give the command again to go on.")
 
 
 def _make(args: argparse.Namespace) -> str:
@@ -100,7 +106,8 @@ def _make(args: argparse.Namespace) -> str:
             models = [open_model(kind, name) for name in (args.base, args.tuned)]
             with staged(args.output) as aside:
                 write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
-    return f"{args.output} is ready: AutoModel.from_pretrained({args.output!r})"
+    kind = DUAL_ENCODERS[open_config(args.output).model_type]
+    return f"{args.output} is ready: {kind.__name__}.from_pretrained({args.output!r})"
 
 
 def _export(args: argparse.Namespace) -> str:
@@ -108,7 +115,7 @@ def _export(args: argparse.Namespace) -> str:
 
 
 def _check(args: argparse.Namespace) -> str:
-    found = check(args.model, args.base)
+    found = [*check(args.model, args.base), *check_exports(args.model, args.exports)]
     lines = [f"{'ok    ' if holds else 'FAILED'}  {promise}: {said}" for promise, said, holds in found]
     if not all(holds for _, _, holds in found):
         print(printable("\n".join(lines)))

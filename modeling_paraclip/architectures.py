@@ -16,7 +16,7 @@ SigLIP 2 of fixed resolution is of the type `siglip`, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -45,6 +45,11 @@ IMAGE_TOWER = ("vision_model", "visual_projection")
 CHUNK_TOKENS = 8192  # texts are encoded in chunks of about this many tokens
 MAX_PADDING = 0.05  # of the tokens of a chunk
 Ids = Sequence[tuple[int, ...]]
+
+
+def plain_class(model: PreTrainedModel) -> type[PreTrainedModel]:
+    """The class of transformers that a published model opens with."""
+    return DUAL_ENCODERS[model.config.model_type]
 
 
 def text_tower(model: PreTrainedModel) -> list[nn.Module]:
@@ -96,7 +101,7 @@ class Chunking:
     """How distinct texts of one model become chunks, and how a chunk is encoded. Worker processes can be given it.
 
     Args:
-        model: a dual encoder, or a sentence encoder, whose last states are then averaged.
+        model: a dual encoder, or a sentence encoder.
         pad_token_id: what texts are padded with.
 
     Raises:
@@ -145,15 +150,28 @@ class Chunking:
         return {"input_ids": input_ids, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
 
 
-def encode_chunk(model: PreTrainedModel, chunk: Chunk | dict[str, Tensor], **packed) -> Tensor:
-    """(texts, dim) of a chunk of `Chunking`, not normalised. `packed` goes to `encode_packed`."""
+def mean_pooling(states: Tensor, mask: Tensor) -> Tensor:
+    """Last states of a sentence encoder, (texts, length, dim), and attention mask -> their means, (texts, dim).
+
+    In float32, as sentence-transformers adds them up.
+    """
+    return (states.float() * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def encode_chunk(
+    model: PreTrainedModel,
+    chunk: Chunk | dict[str, Tensor],
+    pooling: Callable[[Tensor, Tensor], Tensor] = mean_pooling,
+    **packed,
+) -> Tensor:
+    """(texts, dim) of a chunk of `Chunking`, not normalised. `pooling` is that of a sentence encoder; `packed` goes to
+    `encode_packed`.
+    """
     if "end_nodes" in chunk:
         return encode_packed(model, chunk, **packed)  # type: ignore[arg-type]
     if isinstance(model, (CLIPModel, VisionTextDualEncoderModel, SiglipModel)):
         return model.get_text_features(**chunk).pooler_output
-    mask = chunk["attention_mask"]  # type: ignore[typeddict-item]
-    states = model(**chunk).last_hidden_state
-    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    return pooling(model(**chunk).last_hidden_state, chunk["attention_mask"])  # type: ignore[typeddict-item]
 
 
 def encode_texts(
@@ -163,15 +181,17 @@ def encode_texts(
     *,
     max_tokens: int = CHUNK_TOKENS,
     name: str = "",
+    pooling: Callable[[Tensor, Tensor], Tensor] = mean_pooling,
 ) -> Tensor:
     """Texts -> (n, dim) L2-normalised float32 embeddings on the CPU, in the order of `texts`.
 
     Texts that are too long are truncated, and counted in a warning.
 
     Args:
-        model: a dual encoder, or a sentence encoder, whose last states are then averaged.
+        model: a dual encoder, or a sentence encoder.
         max_tokens: how many tokens are encoded at a time.
         name: shown on the progress bar.
+        pooling: of a sentence encoder: last states, (texts, length, dim), and mask, (texts, length) -> (texts, dim).
     """
     limit = token_limit(model, tokenizer)
     ids, truncated = token_ids(tokenizer, texts, limit)
@@ -188,7 +208,7 @@ def encode_texts(
     label = f"{name}: texts" if name else "Encoding texts"
     with torch.inference_mode(), tqdm(total=len(distinct), desc=label, leave=False) as progress:
         for chunk in chunks:
-            piece = encode_chunk(model, to_device(chunk, model.device))
+            piece = encode_chunk(model, to_device(chunk, model.device), pooling)
             embeds.append(F.normalize(piece.float(), dim=-1).cpu())
             progress.update(len(piece))
     model.train(training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from huggingface_hub import ModelCard
@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from .architectures import DUAL_ENCODERS
 from .compatibility import check_compatible
 from .errors import InputError, said
+from .exports import compare_exports
 from .exports.tower import check_image_tower
 from .publish import CARD, COPIED, published_files
 from .readers import FILES
@@ -53,6 +54,21 @@ def check(folder: str | Path, base: str | Path | None = None) -> list[tuple[str,
     return found
 
 
+def check_exports(folder: str | Path, named: Sequence[str | Path] = ()) -> list[tuple[str, str, bool]]:
+    """Check the exports of a model that lie in its folder and in the folders `named`, or one level below.
+
+    Returns:
+        As `check`, for each file of each export.
+    """
+    found = []
+    for place in map(Path, [folder, *named]):
+        compared = compare_exports(folder, [place, *sorted(path for path in place.glob("*") if path.is_dir())])
+        if place in map(Path, named) and not compared:
+            compared = [("exports", f"{place}: there is no export of a model.", False)]
+        found += compared
+    return found or [("exports", "none in the folder", True)]
+
+
 def _opens(folder: Path) -> str:
     model_type = open_config(folder).model_type
     if model_type not in DUAL_ENCODERS:
@@ -88,6 +104,8 @@ def _has_files(folder: Path) -> str:
 
 
 def _card(folder: Path) -> str:
+    if not (folder / CARD).is_file():  # publish makes none of a checkpoint
+        raise InputError(f"there is no {CARD}: write one, with its licence at least, as people look there first.")
     try:
         card = ModelCard.load(folder / CARD)
         results = card.data.to_dict().get("model-index") or []

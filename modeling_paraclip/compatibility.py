@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from .architectures import encode_texts
+from .architectures import encode_texts, mean_pooling
 from .errors import InputError
 from .pictures import PixelValues
 
@@ -23,19 +24,24 @@ def check_compatible(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     image_processor: BaseImageProcessor | None = None,
+    *,
+    pooling: Callable[[Tensor, Tensor], Tensor] = mean_pooling,
+    may_collapse: bool = False,
 ) -> None:
     """Put two texts and one grey picture through all of it, and say what does not fit by the name of the model.
 
     Args:
         name: the folder or Hub id that all of it came from.
         image_processor: None where no pictures are embedded.
+        pooling: of a sentence encoder, see `encode_texts`.
+        may_collapse: whether two texts may have the same vector: of a model that is only measured that is a result.
 
     Raises:
         InputError: they do not belong together, or do not work.
     """
     with torch.random.fork_rng():
         try:
-            _check_tokenizer(model, tokenizer)
+            _check_tokenizer(model, tokenizer, pooling, may_collapse)
             if image_processor is not None:
                 _check_image_processor(model, image_processor)
         except InputError as error:
@@ -45,7 +51,12 @@ def check_compatible(
             raise InputError(f"{name} does not work: {type(error).__name__}: {error}") from error
 
 
-def _check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_tokenizer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pooling: Callable[[Tensor, Tensor], Tensor],
+    may_collapse: bool,
+) -> None:
     if not isinstance(tokenizer.model_max_length, int):
         raise InputError(f"its tokenizer's model_max_length {tokenizer.model_max_length!r} is no whole number.")
     text_model = getattr(model, "text_model", model)
@@ -58,10 +69,10 @@ def _check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         raise InputError(
             f"its logit_scale {model.logit_scale.item():g} is too large: it is the logarithm of a factor."
         )
-    vectors = encode_texts(model, tokenizer, TRIED)
+    vectors = encode_texts(model, tokenizer, TRIED, pooling=pooling)
     if not torch.isfinite(vectors).all():
         raise InputError("its vectors of texts are not finite.")
-    if torch.equal(vectors[0], vectors[1]):
+    if not may_collapse and torch.equal(vectors[0], vectors[1]):
         raise InputError("its vectors of two texts are the same.")
 
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,12 +74,17 @@ def describe_tokenizer(tokenizer) -> str:
 class EmbeddingCache:
     """A SQLite file of vectors by the digest of what they embed. Every `put` is durable.
 
+    Args:
+        path: of the file.
+        dtype: of the vectors.
+        model: what makes them, for errors.
+
     Raises:
         InputError: the file cannot be opened, read or written; the message has its path.
     """
 
-    def __init__(self, path: Path, dtype: type):
-        self._path, self._dtype = path, dtype
+    def __init__(self, path: Path, dtype: type, model: str = "the model"):
+        self._path, self._dtype, self._model = path, dtype, model
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60)
@@ -111,14 +116,15 @@ class EmbeddingCache:
         """Keep `vectors`, (n, dim), one row for each digest.
 
         Raises:
-            InputError: one of them is not finite; `names` says of what. None of them is kept.
+            InputError: one of them is not finite, or zero; `names` says of what. None of them is kept.
         """
         vectors = vectors.astype(self._dtype)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
+        finite, longer = np.isfinite(vectors).all(axis=1), vectors.any(axis=1)
+        if not (finite & longer).all():
+            i = int((finite & longer).argmin())
             raise InputError(
-                f"the model's vector of {names[int(finite.argmin())]!r} is not finite. Its weights are broken, or too "
-                "large for the precision asked for."
+                f"{self._model}'s vector of {names[i]!r} is {'zero' if finite[i] else 'not finite'}. Its weights are "
+                "broken, or too large for the precision asked for."
             )
         rows = [(digest, blob, zlib.crc32(blob)) for digest, blob in zip(digests, map(np.ndarray.tobytes, vectors))]
         with self._explained(), self._connection:  # one transaction
@@ -183,7 +189,7 @@ def embed_texts(texts: Sequence[str], encode: Callable[[list[str]], np.ndarray],
 
 
 def embed_pictures(
-    pictures: Sequence[dict],
+    pictures: Sequence[Mapping],
     preprocess: Callable[[Image.Image], Tensor],
     embed: Callable[[Tensor], Tensor],
     cache: EmbeddingCache,

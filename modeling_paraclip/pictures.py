@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
 
 # Part of the key of cached embeddings: raise it when the same bytes decode to other pixels.
-DECODER = "2: EXIF orientation applied, 16-bit and float pictures scaled"
+DECODER = "3: EXIF orientation applied, 16-bit and float pictures scaled, transparent ones laid on white"
 
 # No EPS, which Pillow gives to Ghostscript to run, and nothing else that people do not search in.
 Image.init()
@@ -30,9 +30,11 @@ MAX_BYTES = 2**28  # of a file
 def open_picture(data: bytes) -> Image.Image:
     """Decode to RGB, upright as its EXIF orientation says.
 
-    16-bit and float pictures (values in 0..1) are scaled to 8 bits. Refused before anything is decoded: a format that
-    is not in `FORMATS`, a decompression bomb (over 89 megapixels, Pillow's limit), and a picture so narrow that
-    resizing its shorter side to that of a model would need gigabytes.
+    16-bit and float pictures (values in 0..1) are scaled to 8 bits, and what is transparent shows white, as on a page;
+    `convert("RGB")` would show the colour that is stored beneath, often black.
+
+    Refused before anything is decoded: a format that is not in `FORMATS`, a decompression bomb (over 89 megapixels,
+    Pillow's limit), and a picture so narrow that resizing its shorter side to that of a model would need gigabytes.
 
     Raises:
         ValueError: it cannot be read, or is refused; the message says why.
@@ -43,7 +45,7 @@ def open_picture(data: bytes) -> Image.Image:
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
             if max(picture.size) > MAX_ASPECT * min(picture.size):
                 raise ValueError(f"{picture.width} x {picture.height} pixels are too narrow; crop it")
-            return _eight_bit(ImageOps.exif_transpose(picture)).convert("RGB")
+            return _opaque(_eight_bit(ImageOps.exif_transpose(picture)))
     except UnidentifiedImageError as error:  # its own message shows an address in memory
         raise ValueError(f"it is damaged, or none of {', '.join(FORMATS)}") from error
     # decoders raise nearly anything on a broken file: struct.error, IndexError, ZeroDivisionError, ...
@@ -61,6 +63,14 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
         kind = "float" if picture.mode == "F" else "integer"
         raise ValueError(f"its {kind} values are not within 0 and {highest:g}; convert it to 8 bits")
     return Image.fromarray(np.round(values * (255 / highest)).astype(np.uint8))
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """RGB, on white where the picture is transparent."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def is_url(path: str | Path) -> bool:
@@ -117,7 +127,7 @@ class Decoder(Dataset):
 
     def __init__(
         self,
-        pictures: Sequence[dict],
+        pictures: Sequence[Mapping],
         preprocess: Callable[[Image.Image], Tensor],
         known: frozenset[str],
         read: Callable[[str], bytes] = read_file,

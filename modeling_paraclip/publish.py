@@ -15,8 +15,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi, ModelCardData, get_token
-from huggingface_hub.errors import RepositoryNotFoundError
-from huggingface_hub.utils import get_session
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,19 +23,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from . import checkpoints, readers
-from .architectures import DUAL_ENCODERS, is_text_weight
+from .architectures import DUAL_ENCODERS, is_text_weight, plain_class
 from .errors import CheckpointError, InputError, printable
 from .modeling import add_lora, load_clip
-from .weights import INDEX, WEIGHTS, as_bytes, find_file, open_config, open_model, shards, weight_files
+from .weights import INDEX, WEIGHTS, as_bytes, bound_waits, find_file, open_config, open_model, shards, weight_files
 
 # Copied from the base as they are, where it has them.
 COPIED = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "vocab.txt", "preprocessor_config.json", "processor_config.json"),
+    *("vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+    *("preprocessor_config.json", "processor_config.json"),
 )
 ADAPTER = ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/README.md")
 CARD, RESULTS, SHEET = "README.md", "results.json", "rankings.png"
-UPLOAD_SECONDS = 120  # to connect, and between two parts of an answer
 PUBLISHING = ".publishing"  # the folder in which a model is written before its files are moved into place
 ADAPTER_CARD = """---
 {metadata}
@@ -48,9 +47,9 @@ The adapter alone, for those who have its base; the folder above holds the merge
 
 ```python
 from peft import PeftModel
-from transformers import CLIPModel
+from transformers import {kind}
 
-base = CLIPModel.from_pretrained({base})
+base = {kind}.from_pretrained({base})
 model = PeftModel.from_pretrained(base, "FOLDER_OR_HUB_ID", subfolder="adapter")
 ```
 """
@@ -191,7 +190,7 @@ def full_repo_id(name: str, token: str | None = None) -> str:
 
 def hub_api(token: str | None) -> HfApi:
     """A client of the Hub that gives up on a server that does not answer, which by default it never does."""
-    get_session().timeout = UPLOAD_SECONDS
+    bound_waits()
     return HfApi(token=token)
 
 
@@ -216,13 +215,23 @@ def upload(
 ) -> str:
     """Upload what `published_files` lists, and nothing else that may be in the folder. Returns the address.
 
+    All files appear together, or none. Those that were sent whole before an upload broke off are not sent again.
+
+    Args:
+        private: make the repository private, if it is new; one that is there already has to be.
+
     Raises:
-        CheckpointError: the upload failed. The folder stays as it is; a repository that was made for it is removed.
+        InputError: the repository is public where it should be private, or has the tag.
+        CheckpointError: the upload failed. The folder stays as it is; a repository that was made for it is removed if
+            the Hub refused the files, and stays, private and empty, if the connection broke.
     """
     api, is_new = hub_api(token), False
     try:
-        is_new = not _exists(api, repo_id)
+        is_new = not _is_there(api, repo_id, private, tag)
         api.create_repo(repo_id, private=private, exist_ok=True)
+        is_public = is_new and not api.repo_info(repo_id).private  # as asked, or as the organization has it
+        if is_public:  # not before it holds a model
+            api.update_repo_settings(repo_id, private=True)
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
@@ -232,22 +241,41 @@ def upload(
         )
         if tag:
             api.create_tag(repo_id, tag=tag, revision=commit.oid)
+        if is_public:
+            api.update_repo_settings(repo_id, private=False)
+    except InputError:
+        raise
     except Exception as error:
-        if is_new:
+        if is_new and _is_refusal(error):
             with suppress(Exception):  # the first error is the one to tell
                 api.delete_repo(repo_id)
         raise CheckpointError(
-            f"the upload failed: {hub_said(error, token)} The model is complete in {folder}; upload it from there."
+            f"the upload failed: {hub_said(error, token)} The model is complete in {folder}; upload it from there: "
+            f"python -m modeling_paraclip push. Files that were sent are not sent again."
         ) from error
     return str(commit)
 
 
-def _exists(api: HfApi, repo_id: str) -> bool:
+def _is_there(api: HfApi, repo_id: str, private: bool | None, tag: str | None) -> bool:
+    """Whether there is such a repository. InputError where it is not as it should be, before anything is sent."""
     try:
-        api.repo_info(repo_id, timeout=UPLOAD_SECONDS)  # repo_exists would wait for ever
+        found = api.repo_info(repo_id)
     except RepositoryNotFoundError:
         return False
+    if private and not found.private:
+        raise InputError(f"{repo_id} is there already, and public: make it private in its settings, or name another.")
+    if tag and tag in [known.name for known in api.list_repo_refs(repo_id).tags]:
+        raise InputError(f"{repo_id} has a tag {tag} already: name another one.")
     return True
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether the Hub said no, rather than nothing, or "later"."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code in range(400, 500) and error.response.status_code not in (408, 425, 429)
+        error = error.__cause__
+    return False
 
 
 def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[str]:
@@ -285,14 +313,13 @@ def _write_adapter(model: PeftModel, base_name_or_path: str | Path, folder: Path
     base = Path(base_name_or_path).name if Path(base_name_or_path).exists() else str(base_name_or_path)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base
-    # PEFT notes the class that it wrapped, which is ours; a plain CLIPModel takes the adapter too
-    config["auto_mapping"] = {
-        "base_model_class": "CLIPModel",
-        "parent_library": "transformers.models.clip.modeling_clip",
-    }
+    # PEFT notes the class that it wrapped, which is ours; the plain one takes the adapter too
+    kind = plain_class(model.get_base_model())
+    config["auto_mapping"] = {"base_model_class": kind.__name__, "parent_library": kind.__module__}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    data = ModelCardData(base_model=printable(base), library_name="peft", tags=["clip", "paraclip", "lora"])
-    card = ADAPTER_CARD.format(metadata=data.to_yaml(), base=printable(json.dumps(base, ensure_ascii=False)))
+    data = ModelCardData(base_model=printable(base), library_name="peft", tags=["paraclip", "lora"])
+    named = printable(json.dumps(base, ensure_ascii=False))
+    card = ADAPTER_CARD.format(metadata=data.to_yaml(), base=named, kind=kind.__name__)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

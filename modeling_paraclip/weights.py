@@ -7,26 +7,48 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import get_session
+from huggingface_hub import get_session, hf_hub_download, is_offline_mode
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
-from transformers.utils.hub import cached_file
 
 from .errors import InputError, said
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-HUB_SECONDS = 30.0  # to connect to the Hub, and between two bytes
+HUB_SECONDS = 120.0  # to connect to the Hub, and between two bytes
 # Older versions of transformers saved these counting numbers; no model of today has them.
 NOT_WEIGHTS = re.compile(r"(^|\.)position_ids$")
 # What in a configuration says how many modules are built, one after the other
 COUNTS = re.compile(r"layers|blocks|depth|repeats")
+
+
+def bound_waits() -> None:
+    """Make the Hub's client give up after `HUB_SECONDS` without a byte, where it would wait for ever."""
+    hooks = get_session().event_hooks["request"]
+    if _bounded not in hooks:
+        hooks.append(_bounded)
+
+
+def _bounded(request: Any) -> None:
+    """A hook of the HTTP client: many calls of the Hub's client ask for no time-out at all."""
+    asked = request.extensions.get("timeout", {})
+    for phase in ("connect", "read", "write", "pool"):
+        if asked.get(phase) is None:
+            asked[phase] = HUB_SECONDS
+    request.extensions["timeout"] = asked
 
 
 def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
@@ -35,12 +57,25 @@ def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
     Raises:
         InputError: the Hub cannot be read.
     """
+    if os.path.isdir(name_or_path):
+        found = Path(name_or_path, file)
+        return found if found.is_file() else None
+    bound_waits()
     try:
-        get_session().timeout = HUB_SECONDS  # the client would wait for ever
-        found = cached_file(str(name_or_path), file, _raise_exceptions_for_missing_entries=False, **hub_kwargs)
+        return Path(hf_hub_download(str(name_or_path), file, **hub_kwargs))
+    except LocalEntryNotFoundError as error:  # neither reached nor cached
+        if is_offline_mode():
+            return None
+        raise InputError(f"{file} of {name_or_path} cannot be read: {said(error)}") from error
+    except EntryNotFoundError:
+        return None
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise InputError(
+            f"{name_or_path} cannot be opened as a model: there is no such folder, and no such name on the Hub that "
+            "you may read. Check it; log in with `hf auth login` if it is private."
+        ) from error
     except Exception as error:  # errors of the Hub's client and of its HTTP library; a NUL in the name
         raise InputError(f"{file} of {name_or_path} cannot be read: {said(error)}") from error
-    return Path(found) if found else None
 
 
 def shards(index: Path) -> list[str]:
@@ -82,6 +117,7 @@ def open_config(name_or_path: str | Path, **hub_kwargs) -> Any:
     Raises:
         InputError: it cannot be found, or describes no model.
     """
+    find_file(name_or_path, "config.json", **hub_kwargs)  # says what the Hub says, where it gives none
     try:
         return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False, **hub_kwargs)
     # on a broken config.json transformers raises nearly anything: TypeError, KeyError, errors of its own, ...
@@ -98,6 +134,7 @@ def open_processor(name_or_path: str | Path, auto_class: Any = AutoProcessor, **
     kind = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor"}.get(
         auto_class.__name__, "tokenizer or image processor"
     )
+    find_file(name_or_path, "tokenizer.json", **hub_kwargs)  # without it, from_pretrained makes another tokenizer
     try:
         opened = auto_class.from_pretrained(name_or_path, trust_remote_code=False, **hub_kwargs)
         if auto_class is AutoProcessor:

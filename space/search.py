@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from dataset_builder import scenes
-from eval.data import is_unicode, read_json
+from eval.data import is_unicode
 from eval.encoders import TransformersTowers
+from eval.files import read_json
 from eval.metrics.average_overlap.average_overlap import average_overlap
 from eval.ranking import rank
 from modeling_paraclip.architectures import DUAL_ENCODERS

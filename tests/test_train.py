@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoProcessor, CLIPModel, pipeline
 import train
 from modeling_paraclip import encode_texts, last_checkpoint, load_clip, readers
 from modeling_paraclip.output_dir import claimed
+from modeling_paraclip.training_args import DataArguments, ModelArguments
 from tests.hub_double import HubDouble
 from tests.processes import succeeds
 from tests.train_command import FAST, run, start_and_signal, train_command
@@ -117,9 +118,10 @@ def test_the_command_of_the_card_holds_no_path_and_no_token(pairs):
 
 def test_the_licence_of_the_base_is_kept(tiny_clip, pairs, tmp_path):
     base = shutil.copytree(tiny_clip, tmp_path / "base")
-    (base / "README.md").write_text("---\nlicense: mit\n---\n")
+    (base / "README.md").write_text("---\nlicense: mit\nlanguage: [de, fr]\n---\n")
     run(base, pairs, tmp_path / "out", "--validation_split_percentage", "0", "--max_steps", "1")
-    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "mit"
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "mit" and card.data.language == ["de", "fr"]
     run(
         base,
         pairs,
@@ -132,6 +134,22 @@ def test_the_licence_of_the_base_is_kept(tiny_clip, pairs, tmp_path):
         "1",
     )
     assert ModelCard.load(tmp_path / "asked" / "README.md").data.license == "cc0-1.0"
+
+
+def test_a_language_is_that_of_a_card_and_never_guessed(tmp_path):
+    base, data = tmp_path / "base", tmp_path / "data"
+    base.mkdir()
+    data.mkdir()
+    model_args = ModelArguments(model_name_or_path=str(base))
+    data_args = DataArguments(dataset_name=str(data))
+    assert train.language_of(model_args, data_args) is None
+    (data / "README.md").write_text("---\nlanguage:\n- en\ntask_categories: [zero-shot-image-classification]\n---\n")
+    assert train.language_of(model_args, data_args) == ["en"]
+    assert train.language_of(model_args, DataArguments(train_file="pairs.jsonl")) is None
+    (base / "README.md").write_text("---\nlanguage: ko\n---\n")
+    assert train.language_of(model_args, data_args) == "ko"
+    (base / "README.md").write_text("---\n- a list\n---\n")  # told, and no reason to fail
+    assert train.language_of(model_args, data_args) == ["en"]
 
 
 def test_without_anything_to_measure_the_card_says_so(tiny_clip, pairs, tmp_path):
@@ -151,6 +169,29 @@ def test_lora_leaves_the_frozen_side_alone_and_an_adapter(tiny_clip, pairs, tmp_
                            after["text_model.encoder.layers.0.mlp.fc1.weight"])  # fmt: skip
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"] == 4
     assert "LoRA of rank 4" in (tmp_path / "README.md").read_text()
+
+
+def test_negatives_are_trained_against(tiny_clip, pairs, tmp_path, capsys):
+    shutil.copytree(pairs, tmp_path / "pairs")
+    file = tmp_path / "pairs" / "pairs.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    refused = ("--negative_weight", "1", "--max_steps", "2")
+    with pytest.raises(SystemExit, match=r"have no negatives in a column `negative`"):
+        run(tiny_clip, tmp_path / "pairs", tmp_path / "none", *refused)
+    for i, row in enumerate(rows):
+        row["negative"] = f"no {row['caption']}" if i % 2 else None
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    weights = {}
+    for weight in ("0", "2"):
+        run(tiny_clip, tmp_path / "pairs", tmp_path / weight, "--negative_weight", weight, "--max_steps", "2")
+        weights[weight] = load_file(tmp_path / weight / "model.safetensors")["text_projection.weight"]
+    assert not torch.equal(weights["0"], weights["2"])
+    assert "negatives 2 times in the denominators of L1 and L2" in (tmp_path / "2" / "README.md").read_text()
+    assert "negatives" not in (tmp_path / "0" / "README.md").read_text()
+    rows[0]["negative"] = rows[0]["paraphrase_1"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit, match=r"pairs\.jsonl, row 1: its negative is also its caption or paraphrase"):
+        run(tiny_clip, tmp_path / "pairs", tmp_path / "same", *refused)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ CANARY = "PWNED"  # what hostile code would write, in the current folder
 # a terminal obeys these: ESC (but for colours, and the cursor movement of nested progress bars), BEL, BS, CSI, bidi
 OBEYED = re.compile(rb"\x1b(?!\[A|\[[\d;]*m)|\x07|\x08|\xc2\x9b|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 LONGEST_MESSAGE = 1500
+ENDED = (0, 3)  # 3: a job of paraphrases ended, but rows failed or none could be made
 TINY = [
     *("--validation_split_percentage", "0", "--image_cache_dir", "cache", "--output_dir", "out", "--use_cpu"),
     *("--max_steps=2", "--per_device_train_batch_size=4", "--learning_rate=1e-3", "--disable_tqdm=True"),
@@ -241,10 +242,10 @@ def refused(*names: str) -> Callable[[Box, Result], str]:
 
 
 def works(check: Callable[[Box, Result], str] = lambda box, result: "") -> Callable[[Box, Result], str]:
-    """Right is: exit status 0, and `check`."""
+    """Right is: an exit status of `ENDED`, and `check`."""
 
     def right(box: Box, result: Result) -> str:
-        return check(box, result) if result.status == 0 else f"status {result.status}: {result.message[:400]}"
+        return check(box, result) if result.status in ENDED else f"status {result.status}: {result.message[:400]}"
 
     return right
 
@@ -253,7 +254,7 @@ def either(*names: str, check: Callable[[Box, Result], str] = lambda box, result
     """Right is `refused` or `works`."""
 
     def right(box: Box, result: Result) -> str:
-        return check(box, result) if result.status == 0 else refused(*names)(box, result)
+        return check(box, result) if result.status in ENDED else refused(*names)(box, result)
 
     return right
 

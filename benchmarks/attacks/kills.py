@@ -239,26 +239,32 @@ def _publication(command: str):
 
 
 # ------------------------------------------------------------------------------------------- generation and export
-def _generation_at_endpoint(box: Box) -> dict:
+def _generation_at_endpoint(parts: int = 0):
     """`benchmarks/kill.py`: real processes, an endpoint that answers late and with faults."""
-    from benchmarks import kill
 
-    rows = [(i, f"{i}.jpg", f"a dog beside number {i % 590 + 100}") for i in range(600)]
-    folder = Path("kill").resolve()
-    folder.mkdir()
-    try:
-        counted = kill.run(folder, rows, box.kills, box.seed, latency=0.05)
-    except AssertionError as error:
-        return {"tried": box.kills, "wrong": 1, "problems": [str(error)[-2000:]]}
-    return {"tried": counted["kills"], "last": str(counted)}
+    def run(box: Box) -> dict:
+        from benchmarks import kill
+
+        rows = [(i, f"{i}.jpg", f"a dog beside number {i % 590 + 100}") for i in range(600)]
+        folder = Path("kill").resolve()
+        folder.mkdir()
+        try:
+            counted = kill.run(folder, rows, box.kills, box.seed, latency=0.05, parts=parts)
+        except AssertionError as error:
+            return {"tried": box.kills, "wrong": 1, "problems": [str(error)[-2000:]]}
+        return {"tried": counted["kills"], "last": str(counted)}
+
+    return run
 
 
 def _journal(folder: str) -> list[tuple]:
-    with sqlite3.connect(Path(folder) / "journal.sqlite") as db:
-        rows = db.execute(
-            "SELECT idx, image_id, caption, paraphrase_1, paraphrase_2, status, reason FROM rows ORDER BY idx"
-        )
-        return rows.fetchall()
+    """The rows of all journals of a corpus."""
+    found: list[tuple] = []
+    for path in Path(folder).glob("journal*.sqlite"):
+        with sqlite3.connect(path) as db:
+            rows = db.execute("SELECT idx, image_id, caption, paraphrase_1, paraphrase_2, status, reason FROM rows")
+            found += rows.fetchall()
+    return sorted(found)
 
 
 def _generation(box: Box) -> dict:
@@ -285,6 +291,98 @@ def _generation(box: Box) -> dict:
         broken,
         lambda: "" if _journal("corpus") == whole else "another journal",
     )
+
+
+def _generation_in_parts(box: Box) -> dict:
+    """What the workers of `--runner ray` do, one part after the other: journals elsewhere, and copies of them."""
+    from dataset_builder import __main__, options, ray_runner
+
+    text = "".join(f"a dog sits beside number {i % 800} on the big road\n" for i in range(1000))
+    Path("captions.txt").write_text(text)
+    job = ["paraphrase", "--captions", "captions.txt", "--generator", "rules", "--output"]
+    assert reap(forked(lambda: must(box.corpus(*job, "whole")))) == 0
+    whole = _journal("whole")
+    local = Path("local").resolve()
+
+    def work() -> None:
+        ray_runner.tempfile.tempdir = str(local)
+        todo = options.job_of(__main__.parser().parse_args([*job, "corpus"]))
+        layout = ray_runner.lay_out(todo.output, 3)
+        if problems := "".join(ray_runner._run_part({"id": i}, todo, layout, {})["error"] for i in range(3)):
+            raise SystemExit(problems)
+
+    def begin() -> None:
+        for folder in ("corpus", "local"):
+            shutil.rmtree(folder, ignore_errors=True)
+        local.mkdir()
+
+    def broken() -> str:
+        with suppress(sqlite3.OperationalError):  # not there yet
+            if set(_journal("corpus")) - set(whole):
+                return "a journal holds rows that the undisturbed one lacks"
+        return ""
+
+    def differs() -> str:
+        left = [path.name for path in [*local.rglob("*"), *Path("corpus").glob(".*")] if path.is_file()]
+        return "another corpus" if _journal("corpus") != whole else f"left behind: {left}" * bool(left)
+
+    return repeat(box.kills, box.seed + 7, begin, work, broken, differs)
+
+
+def _batch_files(box: Box) -> dict:
+    """`requests` and `import-answers` in turn; what answers the files does so once for each file."""
+    from tests.endpoint_double import completion, reword
+
+    Path("captions.txt").write_text("".join(f"a dog beside number {i % 800}\n" for i in range(1000)))
+    corpus = Path("corpus")
+
+    def answered() -> None:
+        """The batch API: an answer for each request of each file that was not sent yet."""
+        for file in corpus.glob("requests*.jsonl"):
+            results = Path("sent") / file.name
+            if not results.exists():
+                lines = [json.loads(line) for line in file.read_text().splitlines()]
+                bodies = (completion(reword(line["body"]["messages"][-1]["content"])) for line in lines)
+                rows = [
+                    {"custom_id": line["custom_id"], "response": {"body": body}} for line, body in zip(lines, bodies)
+                ]
+                results.with_suffix(".part").write_text("".join(json.dumps(row) + "\n" for row in rows))
+                results.with_suffix(".part").replace(results)
+
+    def work() -> None:
+        while True:
+            must(box.corpus("requests", "--captions", "captions.txt", "--output", corpus, "--model", "m"))
+            if all((Path("sent") / file.name).exists() for file in corpus.glob("requests*.jsonl")):
+                rows = [row for row in _journal("corpus") if row[5] == "done"]
+                if len(rows) == 1000:
+                    return
+            answered()
+            must(box.corpus("import-answers", corpus, *sorted(Path("sent").glob("*.jsonl"))))
+
+    def begin() -> None:
+        for folder in ("corpus", "sent"):
+            shutil.rmtree(folder, ignore_errors=True)
+        Path("sent").mkdir()
+
+    def paid() -> str:
+        lines = [line for file in Path("sent").glob("*.jsonl") for line in file.read_text().splitlines()]
+        ids = [json.loads(line)["custom_id"] for line in lines]
+        return f"{len(ids) - len(set(ids))} requests were paid for twice" if len(set(ids)) < len(ids) else ""
+
+    begin()
+    assert reap(forked(work)) == 0
+    whole = _journal("corpus")
+
+    def broken() -> str:
+        with suppress(sqlite3.OperationalError):  # not there yet
+            if set(_journal("corpus")) - set(whole):
+                return "the journal holds rows that the undisturbed one lacks"
+        return paid()
+
+    def differs() -> str:
+        return paid() or ("" if _journal("corpus") == whole else "another corpus")
+
+    return repeat(box.kills, box.seed + 8, begin, work, broken, differs)
 
 
 def _export(kind: str):
@@ -457,7 +555,10 @@ def cases(args) -> Iterator[Case]:
         "publication": _publication("publish"),
         "interpolation": _publication("interpolate"),
         "generation": _generation,
-        "generation at an endpoint": _generation_at_endpoint,
+        "generation at an endpoint": _generation_at_endpoint(),
+        "generation in parts": _generation_in_parts,
+        "generation in parts at an endpoint": _generation_at_endpoint(parts=3),
+        "generation by batch files": _batch_files,
         "embedding": _embedding,
         "export jsonl": _export("jsonl"),
         "export parquet": _export("parquet"),

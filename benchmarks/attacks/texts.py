@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -194,7 +196,9 @@ def _corpus(text: str, where: str):
     def run(box: Box) -> Result:
         import sqlite3
 
-        from dataset_builder import corpus
+        from dataset_builder import publishing
+        from dataset_builder.card import make_card
+        from dataset_builder.errors import InputError, one_sentence
 
         box.copy("corpus")
         for file in Path("corpus").glob("journal.sqlite-*"):
@@ -211,13 +215,14 @@ def _corpus(text: str, where: str):
                 db.execute("UPDATE recipes SET recipe = ?", (json.dumps(recipe),))
 
         def published(argv: list[str]) -> None:
-            """What `corpus.publish` does, up to the upload."""
-            info = corpus.statistics("corpus")
-            rows = list(corpus.triples("corpus"))
-            card = corpus.dataset_card(
-                "you/x", info, {"train": len(rows)}, rows[:5], license="mit", config_name="default"
-            )
-            card.save("card.md")
+            """What `publish` does, up to the upload."""
+            try:
+                with one_sentence("you/x cannot be published", "Mend it."), tempfile.TemporaryDirectory() as folder:
+                    files, facts = publishing._write_splits("corpus", Path(folder), 1.0)
+                    info = publishing._info(files)
+                    make_card("you/x", info=info, license="mit", config_name="default", **facts).save("card.md")
+            except InputError as error:
+                sys.exit(str(error))
 
         return box.call(published)
 

@@ -17,6 +17,7 @@ from .tower import Tower, write_json, write_tokenizer
 
 NEEDS = ()
 VECTORS = "states"
+MARKS = ("text_encoder/config.json",)
 INSTALL = """\
 pipeline.text_encoder = CLIPTextModel.from_pretrained("{output}/text_encoder"): the base has to be the pipeline's own
 text encoder, e.g. ViT-L/14 of OpenAI for Stable Diffusion 1.5.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..architectures import text_tower
 from .tower import Tower, need, tokenize, write_config, write_tokenizer
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
@@ -20,9 +21,10 @@ OPSET = 20
 ONE_FILE = 1.8 * 2**30  # bytes: a file of ONNX holds 2 GiB at most; beyond, the weights lie in a file beside it
 FULL, HALF, INT8 = "text_model.onnx", "text_model_fp16.onnx", "text_model_quantized.onnx"
 VECTORS = "embeds"
+MARKS = ("onnx/text_model*.onnx",)
 INSTALL = """\
 session = onnxruntime.InferenceSession("{output}/onnx/text_model.onnx")
-session.run(["text_embeds"], {{"input_ids": ids}}): ids are int64, (n, length), of tokenizer.json, padded on the right
+session.run(["{vectors}"], {{"input_ids": ids}}): ids are int64, (n, length), of tokenizer.json, padded on the right
 The vectors are not normalised: divide each by its length before you compare it with the index."""
 
 
@@ -38,10 +40,11 @@ def export(folder: str | Path, tower: Tower, output: Path) -> None:
 
 
 def encode(output: Path, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Texts -> the (n, dim) vectors of each model, by its file."""
+    """Texts -> the (n, dim) vectors of each model that is there, by its file."""
     ids, mask = tokenize(output, texts)
     feeds = [{"input_ids": ids, "attention_mask": mask}]
-    return {f"onnx/{name}": run(output / "onnx" / name, feeds) for name in (FULL, HALF, INT8)}
+    names = [name for name in (FULL, HALF, INT8) if (output / "onnx" / name).is_file()]
+    return {f"onnx/{name}": run(output / "onnx" / name, feeds) for name in names}
 
 
 def run(model: Path, batches: list[dict[str, np.ndarray]]) -> np.ndarray:
@@ -54,11 +57,12 @@ def run(model: Path, batches: list[dict[str, np.ndarray]]) -> np.ndarray:
 
 
 def write_onnx(
-    tower: Tower, path: Path, *, output_name: str = "text_embeds", unit: bool = False, fixed: str = ""
+    tower: Tower, path: Path, *, output_name: str | None = None, unit: bool = False, fixed: str = ""
 ) -> None:
     """Write a text tower as ONNX, its output (n, dim) float32.
 
     Args:
+        output_name: by default the tower's own.
         unit: whether the output is L2-normalised.
         fixed: name of the one input, int32 (1, limit), of a model that takes one padded text. By default the inputs
             are `input_ids` and, where the tower needs it, `attention_mask`, both int64 (n, length).
@@ -73,6 +77,8 @@ def write_onnx(
         encoded = {fixed: tower.tokenize(["a dog"], "max_length")["input_ids"].int()}
     elif tower.is_clip:
         del encoded["attention_mask"]
+    elif tower.is_siglip:  # of any length: the graph pads
+        encoded["input_ids"] = encoded["input_ids"][:, :8]
     with _quiet():
         program = torch.onnx.export(
             _TextTower(tower, unit).eval(),
@@ -80,15 +86,13 @@ def write_onnx(
             dynamo=True,
             opset_version=OPSET,
             input_names=list(encoded),
-            output_names=[output_name],
+            output_names=[output_name or tower.output_name],
             dynamic_shapes=None if fixed else [{0: "batch", 1: "length"}] * len(encoded),
             verbose=False,
         )
     assert program is not None  # it is with dynamo
     _forget_source(program.model.graph)
-    weights = sum(
-        p.numel() * 4 for p in (*tower.model.text_model.parameters(), *tower.model.text_projection.parameters())
-    )
+    weights = sum(p.numel() * 4 for module in text_tower(tower.model) for p in module.parameters())
     program.save(str(path), external_data=weights > ONE_FILE)
 
 
@@ -99,13 +103,17 @@ class _TextTower(nn.Module):
         super().__init__()
         self.model, self.unit = tower.model, unit
         self.is_clip, self.end, self.pad = tower.is_clip, tower.tokenizer.eos_token_id, tower.tokenizer.pad_token_id
+        self.length = tower.limit if tower.is_siglip else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        if self.is_clip:  # transformers.js cuts a long text's end off, and with it the token that CLIP is read at
+        if self.is_clip or self.length:  # transformers.js cuts a long text's end off, and with it the last token
             has_end = torch.eq(input_ids, self.end).any(dim=1, keepdim=True)
             last = torch.where(has_end, input_ids[:, -1:], self.end)
             input_ids = torch.cat([input_ids[:, :-1], last], dim=1)
-        elif attention_mask is None:
+        if self.length:
+            filling = input_ids.new_full((1, self.length), self.pad or 0).expand(input_ids.shape[0], self.length)
+            input_ids = torch.cat([input_ids, filling], dim=1)[:, : self.length]
+        elif not self.is_clip and attention_mask is None:
             attention_mask = torch.ne(input_ids, self.pad or 0).long()
         embeds = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask).pooler_output
         return F.normalize(embeds, dim=-1) if self.unit else embeds

@@ -28,6 +28,7 @@ from .tower import Tower, open_tower, write_json, write_tokenizer
 NEEDS = ()
 VECTORS = "embeds"
 CONFIG, MODEL = "open_clip_config.json", "open_clip_model.safetensors"
+MARKS = (MODEL,)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # where a checkpoint says none
 INTERPOLATION = {"bilinear": 2, "bicubic": 3}  # as Pillow counts them
 INSTALL = """\

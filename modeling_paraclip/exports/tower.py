@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..architectures import DUAL_ENCODERS, is_text_weight, token_limit
+from ..architectures import DUAL_ENCODERS, embedding_dim, is_text_weight, token_limit
 from ..errors import InputError
 from ..weights import NOT_WEIGHTS, as_bytes, find_file, open_config, open_model, open_processor, weight_files
 
@@ -62,16 +62,39 @@ class Tower:
         return self.config.model_type == "clip_text_model"
 
     @property
+    def is_siglip(self) -> bool:
+        """Whether it is SigLIP's: padded to its limit, without a mask, and read at the last position."""
+        return self.config.model_type == "siglip_text_model"
+
+    @property
     def limit(self) -> int:
         """How many tokens a text may have."""
         return token_limit(self.model, self.tokenizer)
 
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return embedding_dim(self.model)
+
+    @property
+    def output_name(self) -> str:
+        """What readers of ONNX expect the vectors to be called."""
+        return "pooler_output" if self.is_siglip else "text_embeds"
+
     def tokenize(self, texts: Sequence[str], padding: str = "longest") -> dict[str, Tensor]:
-        """Texts -> `input_ids` and `attention_mask`, (n, longest) int64, padded on the right."""
+        """Texts -> what the tower takes, (n, longest) int64, padded on the right: `input_ids`, and `attention_mask`
+        but for SigLIP.
+        """
         encoded = self.tokenizer(
-            list(texts), padding=padding, truncation=True, max_length=self.limit, return_tensors="pt"
+            list(texts),
+            padding="max_length" if self.is_siglip else padding,
+            padding_side="right",
+            truncation=True,
+            max_length=self.limit,
+            return_attention_mask=True,
+            return_tensors="pt",
         )
-        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        return {name: encoded[name] for name in ("input_ids", "attention_mask")[: 1 if self.is_siglip else 2]}
 
     def encode(self, texts: Sequence[str], vectors: str = "embeds") -> np.ndarray:
         """What torch computes, float32.
@@ -92,11 +115,13 @@ def open_tower(folder: str | Path) -> Tower:
     """Open a folder or Hub model.
 
     Raises:
-        InputError: it cannot be opened, or is no CLIP and no dual encoder.
+        InputError: it cannot be opened, or is no dual encoder.
     """
     kind = open_config(folder).model_type
-    if kind not in ("clip", "vision-text-dual-encoder"):
-        raise InputError(f"{folder} is a model of type {kind!r}: only CLIP and VisionTextDualEncoder are exported.")
+    if kind not in DUAL_ENCODERS:
+        raise InputError(
+            f"{folder} is a model of type {kind!r}: what is exported is of type {', '.join(DUAL_ENCODERS)}."
+        )
     model = open_model(DUAL_ENCODERS[kind], folder, dtype=torch.float32).eval()
     return Tower(model, open_processor(folder, AutoTokenizer))
 
@@ -109,12 +134,18 @@ def need(*packages: str, extra: str = "export") -> None:
 
 
 def write_tokenizer(folder: str | Path, tower: Tower, output: Path) -> None:
-    """Write `tokenizer.json` as it is, and a `tokenizer_config.json` with what readers of it ask for."""
+    """Write `tokenizer.json` as it is, and a `tokenizer_config.json` with what readers of it ask for.
+
+    Raises:
+        InputError: there is none, and none can be written (of SentencePiece).
+    """
     source = find_file(folder, "tokenizer.json")
     if source is None:  # vocab.json and merges.txt, as in models of 2021
         tower.tokenizer.save_pretrained(output)
         for other in ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"):
             (output / other).unlink(missing_ok=True)
+        if not (output / "tokenizer.json").is_file():
+            raise InputError(f"{folder} has no tokenizer.json, which is all that other applications read of it.")
     else:
         shutil.copyfile(source, output / "tokenizer.json")
     named = find_file(folder, "tokenizer_config.json")

@@ -19,9 +19,10 @@ from .tower import Tower, write_config, write_json, write_tokenizer
 NEEDS = ()
 VECTORS = "embeds"
 CLIP = "0_CLIPModel"
+MARKS = (f"{CLIP}/config.json",)
 INSTALL = """\
-Mount {output} in the container of multi2vec-clip, e.g. as /paraclip, and set TEXT_MODEL_NAME=/paraclip there.
-CLIP_MODEL_NAME stays as it is: it embeds the pictures, and must be the base. Restart the container.
+Mount {output} at /app/models/text of the multi2vec-clip container, and restart it. /app/models/clip stays as it is: it
+embeds the pictures, and must be the base. (TEXT_MODEL_NAME is read when an image is built, not when it is started.)
 Nothing is imported again: the vectors in Weaviate stay valid."""
 
 
@@ -32,7 +33,7 @@ def export(folder: str | Path, tower: Tower, output: Path) -> None:
         InputError: it is not a CLIP: the container knows no other dual encoder.
     """
     if tower.model.config.model_type != "clip":
-        raise InputError(f"{folder} is no CLIP, and Weaviate's container reads no other dual encoder.")
+        raise InputError(f"{folder} is no CLIP, and the sentence-transformers of Weaviate's container reads no other.")
     clip = output / CLIP
     clip.mkdir()
     for file in weight_files(folder):

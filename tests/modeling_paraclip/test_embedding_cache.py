@@ -86,7 +86,7 @@ def test_a_known_folder_is_not_read_again(pictures, tmp_path, monkeypatch):
 
     def preprocess(picture):
         read.append(picture.size)
-        return torch.zeros(3, 2, 2)
+        return torch.ones(3, 2, 2)
 
     def run():
         read.clear()
@@ -130,7 +130,7 @@ def test_a_file_that_changes_while_others_are_read_is_read_again(pictures, tmp_p
     found = []
     for _ in range(2):
         with EmbeddingCache(tmp_path / "cache.sqlite", np.float16) as cache:
-            found.append(embed_pictures(given, lambda p: torch.zeros(3, 2, 2), replace_the_first, cache)[0])
+            found.append(embed_pictures(given, lambda p: torch.ones(3, 2, 2), replace_the_first, cache)[0])
     assert found[0][0] != found[1][0]
     assert found[0][1:] == found[1][1:]
 
@@ -151,6 +151,16 @@ def test_a_vector_that_is_not_finite_is_not_kept(value, pictures, tmp_path):
             embed_texts(["one", "two"], lambda texts: np.array([[1.0], [value]]), cache)
         assert not cache.known()
         assert not cache.unchanged_files([str(path) for path in pictures])
+
+
+def test_a_vector_of_length_zero_is_not_kept(pictures, tmp_path):
+    given = [{"path": str(path), "bytes": None} for path in pictures]
+    with EmbeddingCache(tmp_path / "cache.sqlite", np.float16, "tiny") as cache:
+        with pytest.raises(InputError, match=r"tiny's vector of '.*a\.png' is zero"):
+            embed_pictures(given, lambda picture: torch.zeros(3, 2, 2), lambda pixels: pixels.flatten(1), cache)
+        with pytest.raises(InputError, match="tiny's vector of 'two' is zero"):
+            embed_texts(["one", "two"], lambda texts: np.array([[1.0], [1e-9]]), cache)  # zero in float16
+        assert not cache.known()
 
 
 @pytest.mark.parametrize("blob", [b"", b"123", bytes(4), "text", 7])

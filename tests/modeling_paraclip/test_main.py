@@ -16,7 +16,7 @@ def test_a_checkpoint_becomes_a_model(lora, tiny_clip, tokenizer, tmp_path, monk
     trainer = train(tiny_clip, tmp_path / "run", tokenizer, make_rows(8), model=model, run=run, max_steps=2,
                     save_strategy="steps", save_steps=2)  # fmt: skip
     cli.main(["publish", str(tmp_path / "run" / "checkpoint-2"), "--output", str(tmp_path / "out")])
-    assert "is ready: AutoModel.from_pretrained(" in capsys.readouterr().out
+    assert "is ready: CLIPModel.from_pretrained(" in capsys.readouterr().out
     AutoProcessor.from_pretrained(tmp_path / "out")
     input_ids = tokenizer("a red circle", return_tensors="pt")["input_ids"]
     with torch.no_grad():

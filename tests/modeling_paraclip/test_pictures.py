@@ -57,6 +57,34 @@ def test_eight_bit_pictures_are_as_pillow_opens_them(two_halves):
         assert (np.asarray(open_picture(encoded(picture, "TIFF"))) == expected).all(), mode
 
 
+def test_cmyk_keeps_its_colours(two_halves):
+    opened = np.asarray(open_picture(encoded(two_halves.convert("CMYK"), "JPEG", quality=95)), int)
+    assert abs(opened - np.asarray(two_halves, int)).max() < 12  # what JPEG loses; inverted inks would be 255 off
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("LA", "PNG"), ("P", "PNG"), ("P", "GIF")]
+)
+def test_what_is_transparent_is_white(mode, kind):
+    """Black all over, stored in full: opaque above, transparent below."""
+    picture = Image.new("LA" if mode == "LA" else "RGBA", (4, 4), (0, 255) if mode == "LA" else (0, 0, 0, 255))
+    picture.paste((0, 0) if mode == "LA" else (0, 0, 0, 0), (0, 2, 4, 4))
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    if mode == "P":  # two blacks, of which the second is transparent
+        picture = Image.new("P", (4, 4), 0)
+        picture.putpalette([0, 0, 0, 0, 0, 0])
+        picture.paste(1, (0, 2, 4, 4))
+        options = {"transparency": 1, "optimize": False}
+    found = np.asarray(open_picture(encoded(picture, kind, **options)))
+    assert found[:2].max() == 0
+    assert found[2:].min() == 255
+
+
+def test_half_transparent_is_mixed_with_white():
+    (pixel,) = np.unique(np.asarray(open_picture(encoded(Image.new("LA", (2, 2), (0, 128)), "PNG"))))
+    assert pixel == 127
+
+
 def test_what_is_wrong_with_a_file_is_said(tmp_path):
     pipe, huge = tmp_path / "pipe.png", tmp_path / "huge.png"
     os.mkfifo(pipe)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from httpx2 import Request, Response
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from peft import AutoPeftModel, PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel
+from transformers import AutoModel, CLIPModel
 
 from modeling_paraclip import (
     CheckpointError,
@@ -22,7 +24,7 @@ from modeling_paraclip import (
     publish_model,
 )
 from modeling_paraclip.output_dir import earlier_files, remove_earlier_files
-from modeling_paraclip.publish import check_base, hub_said, published_files, staged
+from modeling_paraclip.publish import check_base, hub_said, published_files, staged, upload
 from tests.hub_double import HubDouble
 
 
@@ -131,11 +133,16 @@ def test_a_sharded_base_stays_sharded(tiny_clip, tmp_path):
 
 
 def test_tokenizer_and_processor_are_the_bases_bytes(tiny_clip, tmp_path):
-    """Not what a tokenizer in memory would write: it remembers truncation and padding."""
-    publish_model(trained(tiny_clip), tiny_clip, tmp_path)
-    for path in tiny_clip.iterdir():
+    """Not what a tokenizer in memory would write: it remembers truncation and padding. SentencePiece's are its only
+    ones.
+    """
+    base = shutil.copytree(tiny_clip, tmp_path / "base")
+    for name in ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model"):
+        (base / name).write_bytes(name.encode())
+    publish_model(trained(base), base, tmp_path / "out")
+    for path in base.iterdir():
         if path.name not in ("model.safetensors",):
-            assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+            assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_no_path_of_this_machine_and_no_remote_code(tiny_clip, tmp_path):
@@ -151,21 +158,24 @@ def test_no_path_of_this_machine_and_no_remote_code(tiny_clip, tmp_path):
             assert b'auto_map"' not in path.read_bytes(), path
 
 
-def test_adapter_opens_with_auto_peft_model(tiny_clip, tokenizer, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["CLIPModel", "SiglipModel", "VisionTextDualEncoderModel"])
+def test_adapter_opens_with_auto_peft_model(kind, request, tokenizer, tmp_path, monkeypatch):
     """With the base in the current folder, as the adapter names a local base without its path."""
     base = tmp_path / "base-clip"
-    shutil.copytree(tiny_clip, base)
+    bases = {"CLIPModel": "tiny_clip", "SiglipModel": "tiny_siglip", "VisionTextDualEncoderModel": "tiny_dual"}
+    shutil.copytree(request.getfixturevalue(bases[kind]), base)
     publish_model(trained(base, r=4), base, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    adapted = AutoPeftModel.from_pretrained(tmp_path / "out" / "adapter")
-    assert type(adapted.get_base_model()) is CLIPModel
-    input_ids = tokenizer("a red circle", return_tensors="pt")["input_ids"]
+    adapted = AutoPeftModel.from_pretrained(tmp_path / "out" / "adapter").eval()
+    assert type(adapted.get_base_model()).__name__ == kind
+    input_ids = torch.tensor([[1, 5, 7, 9, 3]])
     with torch.no_grad():
-        expected = CLIPModel.from_pretrained(tmp_path / "out").get_text_features(input_ids).pooler_output
+        expected = AutoModel.from_pretrained(tmp_path / "out").eval().get_text_features(input_ids).pooler_output
         found = adapted.get_base_model().get_text_features(input_ids).pooler_output
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     card = (tmp_path / "out" / "adapter" / "README.md").read_text()
     assert "base_model: base-clip" in card and "library_name: peft" in card
+    assert f'base = {kind}.from_pretrained("base-clip")' in card
 
 
 def test_only_an_allow_list_is_ever_published_or_removed(tiny_clip, tmp_path):
@@ -295,6 +305,38 @@ def test_a_failed_upload_leaves_no_empty_repository_and_removes_none_of_others(t
             done = subprocess.run(command, env=hub.environment(tmp_path), capture_output=True, text=True, check=True)
             assert "the upload failed" in done.stdout and "hf_secret" not in done.stdout + done.stderr
             assert hub.repos == before
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (ConnectionError("reset by peer"), True),
+        (RuntimeError("Error while uploading 'model.safetensors'"), True),
+        (HfHubHTTPError("busy", response=Response(503, request=Request("PUT", "http://hub"))), True),
+        (HfHubHTTPError("slower", response=Response(429, request=Request("PUT", "http://hub"))), True),
+        (HfHubHTTPError("no room", response=Response(413, request=Request("PUT", "http://hub"))), False),
+    ],
+)
+def test_what_was_sent_stays_where_the_connection_broke(error, is_kept, tiny_clip, monkeypatch):
+    removed = []
+
+    class Hub:
+        def repo_info(self, repo_id, **_):
+            raise RepositoryNotFoundError("no", response=Response(404, request=Request("GET", "http://hub")))
+
+        def create_repo(self, *_, **__):
+            pass
+
+        def upload_folder(self, **_):
+            raise RuntimeError("Error while uploading") from error
+
+        def delete_repo(self, repo_id):
+            removed.append(repo_id)
+
+    monkeypatch.setattr("modeling_paraclip.publish.hub_api", lambda token: Hub())
+    with pytest.raises(CheckpointError, match="Files that were sent are not sent again"):
+        upload(tiny_clip, "tester/model")
+    assert removed == ([] if is_kept else ["tester/model"])
 
 
 def test_a_token_is_never_repeated():

@@ -1,14 +1,20 @@
 import contextlib
 import json
 import shutil
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
-from modeling_paraclip import InputError, load_clip
+from modeling_paraclip import InputError, load_clip, weights
 from modeling_paraclip.weights import open_config, open_model, open_processor, weight_files
+from tests.hub_double import HubDouble
 
 
 @pytest.fixture
@@ -130,3 +136,25 @@ def test_code_of_a_repository_is_never_run(folder):
             load_clip(folder)
             open_processor(folder)
     assert not canary.exists()
+
+
+def test_a_tokenizer_that_the_hub_does_not_give_is_not_replaced(tiny_clip, tmp_path):
+    """`from_pretrained` would make another tokenizer of the other files."""
+    script = "from modeling_paraclip.weights import open_processor; open_processor('tester/base')"
+    with HubDouble() as hub:
+        hub.repos["tester/base"] = {path.name: path.read_bytes() for path in tiny_clip.iterdir()}
+        hub.refuse = "tokenizer.json"
+        environment = hub.environment(tmp_path)
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert "InputError: tokenizer.json of tester/base cannot be read" in done.stderr
+
+
+def test_a_silent_hub_is_given_up(monkeypatch):
+    """`model_info` asks for no time-out, and would wait for ever."""
+    monkeypatch.setattr(weights, "HUB_SECONDS", 0.2)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    weights.bound_waits()
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        hub = HfApi(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(HTTPError, match="timed out"):
+            hub.model_info("org/clip")

@@ -56,7 +56,31 @@ def test_a_package_that_is_missing_is_named(clip, tmp_path, monkeypatch):
         export_model(clip, "immich", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("application", "message"),
+    [
+        ("immich", "is a SigLIP: Immich changes"),
+        ("fastembed", "is a SigLIP, and fastembed reads none"),
+        ("weaviate", "is no CLIP, and the sentence-transformers of"),
+        ("open_clip", "is no CLIP: only such"),
+        ("diffusers", "is not CLIP's, which pipelines of diffusers take"),
+    ],
+)
+def test_siglip_is_refused_where_it_is_not_read(application, message, siglip, tmp_path):
+    with pytest.raises(InputError, match=message):
+        export_model(siglip, application, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_siglip_2_of_any_resolution_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "siglip2"}')
+    with pytest.raises(SystemExit, match="is a model of type 'siglip2': what is exported is of type clip,"):
+        run(tmp_path, "--for", "onnx", "--output", tmp_path / "out")
+
+
 def test_every_export_has_the_same_parts():
     for module in EXPORTS.values():
-        assert module.VECTORS in ("embeds", "unit", "states") and module.INSTALL.format(output="OUT", dim=8)
-        assert callable(module.export) and callable(module.encode) and module.__doc__
+        assert module.VECTORS in ("embeds", "unit", "states") and module.INSTALL.format(
+            output="OUT", dim=8, vectors="text_embeds"
+        )
+        assert module.MARKS and callable(module.export) and callable(module.encode) and module.__doc__

@@ -58,6 +58,23 @@ def test_end_of_text_that_was_cut_off_is_put_back(exported, clip):
     assert largest_difference(found, tower.encode([TEXTS[98]])) < 1e-4
 
 
+@pytest.mark.parametrize("model", ["siglip", "siglip2"])
+def test_siglip_is_padded_in_the_graph(model, request, tmp_path):
+    """With texts of any length, and with the end cut off, as transformers.js truncates."""
+    folder = request.getfixturevalue(model)
+    export_model(folder, "transformersjs", tmp_path / "out")  # which compares
+    tower, file = open_tower(folder), tmp_path / "out" / "onnx" / onnx.FULL
+    expected, ids = tower.encode([TEXTS[0], TEXTS[98]]), tower.tokenizer([TEXTS[0], TEXTS[98]])["input_ids"]
+    for text, vector in zip(ids, expected):
+        found = onnx.run(file, [{"input_ids": np.array([text[: tower.limit]])}])
+        assert largest_difference(found[0], vector) < 1e-4
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file))
+    assert [entry.name for entry in session.get_inputs()] == ["input_ids"]
+    assert session.get_outputs()[0].name == "pooler_output"
+
+
 def test_the_file_says_nothing_of_this_machine(exported):
     import onnx as library
 
@@ -81,9 +98,17 @@ def test_old_configurations_are_read_at_the_highest_id(clip, tmp_path):
 
 
 def test_weights_beside_a_model_too_large_for_one_file(clip, tmp_path, monkeypatch):
+    import onnx as library
+
     monkeypatch.setattr(onnx, "ONE_FILE", 0)
-    export_model(clip, "onnx", tmp_path / "out")
-    assert (tmp_path / "out" / "onnx" / f"{onnx.FULL}.data").is_file()
+    for application, file in (("onnx", f"onnx/{onnx.FULL}"), ("fastembed", "model.onnx")):
+        export_model(clip, application, tmp_path / application)
+        model = library.load(tmp_path / application / file, load_external_data=False)
+        named = {entry.value for t in model.graph.initializer for entry in t.external_data if entry.key == "location"}
+        beside = tmp_path / application / f"{file}.data"
+        assert named == {beside.name}
+        weights = open_tower(clip).model.text_model.embeddings.token_embedding.weight
+        assert beside.stat().st_size > weights.nbytes and beside.with_suffix("").stat().st_size < weights.nbytes
 
 
 @pytest.mark.parametrize("application", ["onnx", "immich"])

@@ -11,6 +11,7 @@ from modeling_paraclip import InputError
 from modeling_paraclip.architectures import encode_texts
 from modeling_paraclip.exports.tower import (
     TEXTS,
+    Tower,
     check_image_tower,
     largest_difference,
     need,
@@ -25,16 +26,20 @@ def test_there_are_100_different_texts():
     assert len(TEXTS) == len(set(TEXTS)) == 100
 
 
-def test_tower_encodes_as_training_does(clip):
-    tower = open_tower(clip)
+@pytest.mark.parametrize("model", ["clip", "siglip", "siglip2", "tiny_dual"])
+def test_tower_encodes_as_training_does(model, request):
+    tower = open_tower(request.getfixturevalue(model))
     expected = encode_texts(tower.model, tower.tokenizer, TEXTS)
     torch.testing.assert_close(torch.from_numpy(tower.encode(TEXTS, "unit")), expected, rtol=0, atol=1e-5)
-    assert tower.encode(TEXTS[:2], "states").shape == (2, 77, 16)
+
+
+def test_states_of_all_tokens(clip):
+    assert open_tower(clip).encode(TEXTS[:2], "states").shape == (2, 77, 16)
 
 
 def test_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="only CLIP and VisionTextDualEncoder are exported"):
+    with pytest.raises(InputError, match="of type 'bert': what is exported is of type clip, vision"):
         open_tower(tmp_path)
 
 
@@ -54,6 +59,18 @@ def test_tokenizer_configuration_is_completed_and_tells_no_path(clip, tmp_path):
     write_tokenizer(tmp_path / "model", open_tower(tmp_path / "model"), tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert (config["pad_token"], config["model_max_length"]) == ("<|endoftext|>", 77) and "name_or_path" not in config
+
+
+def test_a_tokenizer_that_cannot_be_written_for_others_is_refused(clip, tmp_path):
+    (tmp_path / "config.json").write_bytes((clip / "config.json").read_bytes())
+
+    class SentencePiece:
+        def save_pretrained(self, folder):
+            (folder / "spiece.model").write_bytes(b"")
+
+    tower = Tower(open_tower(clip).model, SentencePiece())
+    with pytest.raises(InputError, match=r"has no tokenizer\.json"):
+        write_tokenizer(tmp_path, tower, tmp_path)
 
 
 def test_largest_difference():
