@@ -228,8 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send({})
 
     def settings(self, body, repo):
-        if json.loads(body)["visibility"] == "public":
-            self.hub.private.discard(repo)
+        asked = json.loads(body)
+        is_private = asked.get("private", asked.get("visibility") == "private")
+        (self.hub.private.add if is_private else self.hub.private.discard)(repo)
         self.send({})
 
     def tree(self, body, repo, folder=None):

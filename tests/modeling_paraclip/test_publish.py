@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -318,14 +319,19 @@ def test_a_failed_upload_leaves_no_empty_repository_and_removes_none_of_others(t
     ],
 )
 def test_what_was_sent_stays_where_the_connection_broke(error, is_kept, tiny_clip, monkeypatch):
-    removed = []
+    made, removed = [], []
 
     class Hub:
         def repo_info(self, repo_id, **_):
-            raise RepositoryNotFoundError("no", response=Response(404, request=Request("GET", "http://hub")))
+            if not made:
+                raise RepositoryNotFoundError("no", response=Response(404, request=Request("GET", "http://hub")))
+            return made[0]
 
         def create_repo(self, *_, **__):
-            pass
+            made.append(SimpleNamespace(private=False))
+
+        def update_repo_settings(self, repo_id, private):
+            made[0].private = private
 
         def upload_folder(self, **_):
             raise RuntimeError("Error while uploading") from error
@@ -337,6 +343,7 @@ def test_what_was_sent_stays_where_the_connection_broke(error, is_kept, tiny_cli
     with pytest.raises(CheckpointError, match="Files that were sent are not sent again"):
         upload(tiny_clip, "tester/model")
     assert removed == ([] if is_kept else ["tester/model"])
+    assert made[0].private  # nobody sees it empty
 
 
 def test_a_token_is_never_repeated():
