@@ -140,6 +140,7 @@ def hub(monkeypatch):
             ("HF_HUB_DISABLE_XET", True),
         ):
             monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # it keeps the endpoint that it was made with
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         yield hub
 
