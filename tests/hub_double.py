@@ -25,7 +25,8 @@ class HubDouble:
         self.tokens: set[str] = set()
         self.received: list[str] = []  # the large files that arrived, each time that one did
         self.silent_after: int | None = None  # how many large files arrive before no other is answered
-        self.private: set[str] = set()  # seen by the token of `environment` alone
+        self.token = "hf_secret"  # of the one user
+        self.private: set[str] = set()  # seen by that user alone
         self.tags: dict[tuple[str, str], str] = {}  # to commits
         self.commits: dict[tuple[str, str], dict[str, bytes]] = {}  # what a repository held at each of them
         self.branches: dict[tuple[str, str], dict[str, bytes]] = {}  # besides main
@@ -39,7 +40,7 @@ class HubDouble:
         return {
             **os.environ,
             "HF_ENDPOINT": self.url,
-            "HF_TOKEN": "hf_secret",
+            "HF_TOKEN": self.token,
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HOME": str(home),
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, method in ROUTES:
             match = re.fullmatch(pattern, path)
             if match:
-                is_seen = self.headers.get("Authorization") == "Bearer hf_secret"
+                is_seen = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
                 if match.groupdict().get("repo") in self.hub.private and not is_seen:
                     return self.missing("RepoNotFound")
                 return method(self, body, **match.groupdict())

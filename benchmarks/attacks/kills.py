@@ -481,6 +481,7 @@ class RemoteHub:
             from tests.hub_double import HubDouble
 
             with HubDouble() as hub:
+                hub.token = SECRET_TOKEN
                 theirs.send(hub.url)
                 while True:
                     command = theirs.recv()
