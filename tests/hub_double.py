@@ -127,7 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def handle_any(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client was killed: what it sent is not kept
+            self.close_connection = True
+            return None
         path = unquote(urlsplit(self.path).path)
         self.hub.tokens.add((self.headers.get("Authorization") or "").removeprefix("Bearer "))
         if self.hub.refuse and self.hub.refuse in path:

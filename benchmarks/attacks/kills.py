@@ -538,7 +538,9 @@ def _push(update: bool):
 
             def differs() -> str:
                 found = hub.ask().get("tester/model", {})
-                return "" if found == {**old, **new} else f"other files: {sorted(found)}"
+                right = {**old, **new}
+                other = sorted(name for name in found.keys() | right.keys() if found.get(name) != right.get(name))
+                return f"other files: {other}" if other else ""
 
             return repeat(box.kills, box.seed + 6, begin, lambda: push(folder), broken, differs)
         finally:
