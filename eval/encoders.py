@@ -24,7 +24,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedModel
-from transformers.utils.hub import extract_commit_hash
 
 from modeling_paraclip.architectures import CHUNK_TOKENS, DUAL_ENCODERS, encode_texts
 from modeling_paraclip.compatibility import check_compatible
@@ -39,7 +38,7 @@ from modeling_paraclip.embedding_cache import (
 from modeling_paraclip.errors import InputError, one_line
 from modeling_paraclip.pictures import PixelValues
 from modeling_paraclip.publish import interpolate
-from modeling_paraclip.weights import find_file, open_config, open_model, open_processor
+from modeling_paraclip.weights import commit_of, open_config, open_model, open_processor
 
 from .data import is_unicode
 from .open_clip import PREFIX, OpenClipTowers
@@ -191,7 +190,7 @@ def load_encoder(
     else:
         towers = SentenceTowers(name, config, dtype, max_tokens)
     if not os.path.isdir(name):
-        kwargs |= {"source": name, "revision": extract_commit_hash(str(find_file(name, "config.json")), None)}
+        kwargs |= {"source": name, "revision": commit_of(name)}
     return Encoder(_name_of(name), _placed(towers, device), **kwargs)
 
 

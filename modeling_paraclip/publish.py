@@ -26,7 +26,18 @@ from . import checkpoints, readers
 from .architectures import DUAL_ENCODERS, is_text_weight, plain_class
 from .errors import CheckpointError, InputError, printable
 from .modeling import add_lora, load_clip
-from .weights import INDEX, WEIGHTS, as_bytes, bound_waits, find_file, open_config, open_model, shards, weight_files
+from .weights import (
+    INDEX,
+    WEIGHTS,
+    as_bytes,
+    bound_waits,
+    commit_of,
+    find_file,
+    open_config,
+    open_model,
+    shards,
+    weight_files,
+)
 
 # Copied from the base as they are, where it has them.
 COPIED = (
@@ -172,7 +183,7 @@ def check_base(base_name_or_path: str | Path, revision: str = "main") -> str:
         InputError: it cannot be found, or has no safetensors.
     """
     config = open_config(base_name_or_path, revision=revision)
-    revision = getattr(config, "_commit_hash", None) or revision
+    revision = commit_of(base_name_or_path, revision=revision) or revision
     if config.model_type in DUAL_ENCODERS:  # all of it: training may never touch an image tower that is broken
         open_model(DUAL_ENCODERS[config.model_type], base_name_or_path, hub_kwargs={"revision": revision})
     return revision

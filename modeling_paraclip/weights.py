@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
+from transformers.utils.hub import extract_commit_hash
 
 from .errors import InputError, said
 
@@ -76,6 +77,13 @@ def find_file(name_or_path: str | Path, file: str, **hub_kwargs) -> Path | None:
         ) from error
     except Exception as error:  # errors of the Hub's client and of its HTTP library; a NUL in the name
         raise InputError(f"{file} of {name_or_path} cannot be read: {said(error)}") from error
+
+
+def commit_of(name_or_path: str | Path, **hub_kwargs) -> str | None:
+    """The commit of a Hub model that is read; None of a folder. (transformers 5 no longer keeps it in the config.)"""
+    if os.path.isdir(name_or_path):
+        return None
+    return extract_commit_hash(str(find_file(name_or_path, "config.json", **hub_kwargs)), None)
 
 
 def shards(index: Path) -> list[str]:

@@ -15,6 +15,7 @@ from transformers import CLIPModel
 from modeling_paraclip import InputError, load_clip, weights
 from modeling_paraclip.weights import open_config, open_model, open_processor, weight_files
 from tests.hub_double import HubDouble
+from tests.processes import succeeds
 
 
 @pytest.fixture
@@ -158,3 +159,13 @@ def test_a_silent_hub_is_given_up(monkeypatch):
         hub = HfApi(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(HTTPError, match="timed out"):
             hub.model_info("org/clip")
+
+
+def test_a_branch_of_the_hub_is_pinned_to_its_commit(tiny_clip, tmp_path):
+    """What is published has to be what was trained on, also where the branch moves in the meantime."""
+    script = "from modeling_paraclip.publish import check_base; print(check_base('tester/base'))"
+    with HubDouble() as hub:
+        hub.repos["tester/base"] = {path.name: path.read_bytes() for path in tiny_clip.iterdir()}
+        done = succeeds([sys.executable, "-c", script], env=hub.environment(tmp_path))
+        assert done.stdout.split()[-1] == hub.sha_of(hub.repos["tester/base"])
+    assert weights.commit_of(tiny_clip) is None
