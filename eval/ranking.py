@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 
 QUERIES, GALLERY = 2048, 8192  # a tile of scores: 64 MiB in float32
-SCORES = 2**26  # scores at a time where whole rows are needed: 256 MiB
+COUNTED = 256  # queries at a time where all scores are compared: a tile stays in the processor's cache
+KEPT = 2**28  # scores at a time that are kept at most: 1 GiB
 
 
 def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.ndarray:
@@ -27,11 +28,7 @@ def rank(query_embeds: np.ndarray, gallery_embeds: np.ndarray, k: int) -> np.nda
     ranked = []
     for start in range(0, len(query_embeds), QUERIES):
         queries = torch.from_numpy(np.asarray(query_embeds[start : start + QUERIES], np.float32))
-        tiles = (
-            queries @ torch.from_numpy(np.asarray(gallery_embeds[first : first + GALLERY], np.float32)).T
-            for first in range(0, len(gallery_embeds), GALLERY)
-        )
-        ranked.append(top_k(tiles, k))
+        ranked.append(top_k((_scores(queries, gallery_embeds, tile) for tile in _tiles(gallery_embeds)), k))
     return np.concatenate(ranked)
 
 
@@ -96,43 +93,78 @@ def best_rank(
     first, end = (np.searchsorted(gallery_labels[by_label], query_labels, side) for side in ("left", "right"))
     if (first == end).any():
         raise ValueError(f"the query {np.argmax(first == end)} has no right answer in the gallery")
-    ranks = []
-    step = max(1, SCORES // len(gallery_embeds))
-    for start in range(0, len(query_embeds), step):
-        rows = slice(start, start + step)
-        scores = _scores(query_embeds[rows], gallery_embeds)
-        # a query's own scores are read from the same product, so that equal ones are equal
-        counts = (end - first)[rows]
-        offsets = np.cumsum([0, *counts[:-1]])
-        own = by_label[np.arange(counts.sum()) - np.repeat(offsets - first[rows], counts)]
-        query = np.repeat(np.arange(len(counts)), counts)
-        own_scores = scores[query, own].numpy()
-        best = np.maximum.reduceat(own_scores, offsets)
-        place = np.minimum.reduceat(np.where(own_scores == best[query], own, len(gallery_embeds)), offsets)
-        bound = torch.from_numpy(best)[:, None]
-        rank = (scores > bound).sum(dim=1).numpy()
-        for row in np.flatnonzero((scores >= bound).sum(dim=1).numpy() > rank + 1):  # a tie
-            rank[row] += int((scores[row, : place[row]] == best[row]).sum())
-        ranks.append(rank)
-    return np.concatenate(ranks)
+    _check_finite(query_embeds, gallery_embeds)
+    ranks = np.empty(len(query_embeds), np.int64)
+    order = np.argsort(by_label[first], kind="stable")  # neighbours have their answers in the same few tiles
+    step = max(1, min(COUNTED, KEPT // len(gallery_embeds)))
+    for rows in (order[start : start + step] for start in range(0, len(order), step)):
+        answers = [by_label[first[row] : end[row]] for row in rows]
+        ranks[rows] = _best_rank(torch.from_numpy(np.asarray(query_embeds[rows], np.float32)), gallery_embeds, answers)
+    return ranks
+
+
+def _best_rank(queries: torch.Tensor, gallery_embeds: np.ndarray, answers: list[np.ndarray]) -> np.ndarray:
+    """(n, dim) queries and the indices of the right answers of each -> (n,) ranks."""
+    query, answer = np.repeat(np.arange(len(answers)), [len(own) for own in answers]), np.concatenate(answers)
+    # The scores of the answers are read from the product that is counted, so that equal ones are equal: their tiles
+    # come first and are kept until the best answers are known.
+    tile_of_answer, scores_of_answer = answer // GALLERY, np.empty(len(answer), np.float32)
+    kept = {tile: _scores(queries, gallery_embeds, tile) for tile in np.unique(tile_of_answer).tolist()}
+    for tile, scores in kept.items():
+        here = tile_of_answer == tile
+        scores_of_answer[here] = scores.numpy()[query[here], answer[here] - tile * GALLERY]
+    starts = np.searchsorted(query, np.arange(len(answers)))
+    best = np.maximum.reduceat(scores_of_answer, starts)
+    place = np.minimum.reduceat(np.where(scores_of_answer == best[query], answer, len(gallery_embeds)), starts)
+    bound, ranks = torch.from_numpy(best)[:, None], np.zeros(len(answers), np.int64)
+    for tile in _tiles(gallery_embeds):
+        scores = kept.pop(tile) if tile in kept else _scores(queries, gallery_embeds, tile)
+        above, equal = _count(torch.gt, scores, bound), _count(torch.eq, scores, bound)
+        ranks += above
+        equal -= place // GALLERY == tile  # itself
+        for row in np.flatnonzero(equal):
+            ranks[row] += int((scores[row, : max(0, place[row] - tile * GALLERY)] == best[row]).sum())
+    return ranks
+
+
+def _count(compare: Callable[..., torch.Tensor], scores: torch.Tensor, bound: torch.Tensor) -> np.ndarray:
+    """(n, m) scores, (n, 1) bounds -> (n,) int64: in how many places `compare` holds.
+
+    In float32, which counts a tile exactly and is summed ten times faster than bool.
+    """
+    return compare(scores, bound, out=torch.empty_like(scores)).sum(dim=1).long().numpy()
 
 
 def best_scores(query_embeds: np.ndarray, gallery_embeds: np.ndarray) -> np.ndarray:
-    """(n, dim) and (m, dim), L2-normalised -> (n,) float32: the highest cosine of each query."""
-    step = max(1, SCORES // len(gallery_embeds))
-    parts = (query_embeds[start : start + step] for start in range(0, len(query_embeds), step))
-    return np.concatenate([_scores(part, gallery_embeds).amax(dim=1).numpy() for part in parts])
+    """(n, dim) and (m, dim), L2-normalised -> (n,) float32: the highest cosine of each query.
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    _check_finite(query_embeds, gallery_embeds)
+    queries, best = (
+        torch.from_numpy(np.asarray(query_embeds, np.float32)),
+        torch.full((len(query_embeds),), -torch.inf),
+    )
+    for tile in _tiles(gallery_embeds):
+        for part, rows in zip(best.split(QUERIES), queries.split(QUERIES)):
+            torch.maximum(part, _scores(rows, gallery_embeds, tile).amax(dim=1), out=part)
+    return best.numpy()
 
 
-def _scores(queries: np.ndarray, gallery_embeds: np.ndarray) -> torch.Tensor:
-    """(n, m) float32 scores. Raises ValueError if one is not a number."""
-    left = torch.from_numpy(np.asarray(queries, np.float32))
-    scores = torch.empty(len(left), len(gallery_embeds))
-    finite = left.isfinite().all()  # of what goes in, which is less than what comes out
-    for first in range(0, len(gallery_embeds), GALLERY):
-        part = torch.from_numpy(np.asarray(gallery_embeds[first : first + GALLERY], np.float32))
-        finite &= part.isfinite().all()
-        torch.matmul(left, part.T, out=scores[:, first : first + GALLERY])
-    if not finite:
-        raise ValueError("scores are not all numbers")
-    return scores
+def _tiles(gallery_embeds: np.ndarray) -> range:
+    return range(-(-len(gallery_embeds) // GALLERY))
+
+
+def _scores(queries: torch.Tensor, gallery_embeds: np.ndarray, tile: int) -> torch.Tensor:
+    """(n, dim) float32 queries -> (n, at most GALLERY) scores of one tile of the gallery."""
+    part = gallery_embeds[tile * GALLERY : (tile + 1) * GALLERY]
+    return queries @ torch.from_numpy(np.asarray(part, np.float32)).T
+
+
+def _check_finite(*embeds: np.ndarray) -> None:
+    """Raises ValueError if a number is not finite: of what goes in, which is less than what comes out."""
+    for array in embeds:
+        for tile in _tiles(array):
+            if not np.isfinite(array[tile * GALLERY : (tile + 1) * GALLERY]).all():
+                raise ValueError("scores are not all numbers")
