@@ -32,7 +32,8 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments, s
 import dataset_builder
 from dataset_builder import load_scenes, load_triples, split_by_image_id, split_names
 from dataset_builder.triples import NEGATIVE
-from eval import report, suite
+from eval import plots, report, suite
+from eval.card import read_card, training_facts, write_card
 from eval.statistics import About
 from eval.training import EvaluatingTrainer, Evaluation, check_best_metric, overview, retrieval_metrics
 from modeling_paraclip import (
@@ -189,7 +190,7 @@ def prepare(model_args: ModelArguments, data_args: DataArguments, args: ParaCLIP
             sets = dict(zip(sets, negative))
             if not any(train[NEGATIVE]):
                 raise InputError("--negative_weight: the training data have no negatives in a column `negative`.")
-        open_image = report.picture_opener([sets[name] for name in measured])
+        open_image = plots.picture_opener([sets[name] for name in measured])
         has_pictures = any("image_embeds" not in dataset.column_names for dataset in (train, *sets.values()))
         base = load_base(model_args, vision=has_pictures or bool(data_args.tasks)).to(args.device)
         check_space(args.output_dir, space_needed(base, model_args, args))
@@ -352,7 +353,7 @@ def draw(trainer: EvaluatingTrainer, prepared: Prepared, model_args: ModelArgume
         name: suite.embed_triples(model.to(trainer.args.device), tokenizer, queries) for name, model in models.items()
     }
     try:
-        report.draw_rankings(output_dir / SHEET, prepared.open_image, queries, evaluation.gallery, texts)
+        plots.draw_rankings(output_dir / SHEET, prepared.open_image, queries, evaluation.gallery, texts)
     except (OSError, ValueError) as error:  # e.g. a picture that was moved in the meantime
         logger.warning("%s was not drawn: %s", SHEET, error)
 
@@ -376,7 +377,7 @@ def card(
     if not embedded:
         stated = named_in_card("license", model_args.base, revision=model_args.model_revision)
         license_, language = model_args.license or stated, language_of(model_args, data_args)
-    report.write_card(
+    write_card(
         output_dir / CARD,
         model_name=repo_id(trainer.args).split("/")[-1],
         metadata={
@@ -394,7 +395,7 @@ def card(
         num_train=f"{len(prepared.train):,}",
         command=command,
         gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
-        **report.training_facts(trainer, model_args.lora_r if model_args.use_lora else None),
+        **training_facts(trainer, model_args.lora_r if model_args.use_lora else None),
     )
 
 
@@ -428,7 +429,7 @@ def named_in_card(entry: str, name_or_path: str, **hub_kwargs) -> str | list[str
     """What the card of a model or data set says, e.g. its licence. None: there is no card, or it does not say."""
     try:
         card = find_file(name_or_path, CARD, **hub_kwargs)
-        return getattr(report.read_card(card).data, entry, None) if card else None
+        return getattr(read_card(card).data, entry, None) if card else None
     except InputError as error:
         logger.warning("the %s of %s is not known: %s", entry, name_or_path, error)
         return None

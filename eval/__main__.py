@@ -87,17 +87,17 @@ def _print(text: str) -> None:
 
 def write(args: argparse.Namespace, encoders: list[Encoder], by_model: list[list[Measurement]]) -> list[Path]:
     """Write the files that were asked for. Returns those in the folder for plots."""
-    from . import report
+    from . import card, files, plots, report
 
     paths = []
     if args.output:
         report.write_results(args.output, [m for measurements in by_model for m in measurements])
     if args.report:
-        report.write_text(args.report, report.side_by_side(by_model, markdown=True) + "\n")
+        files.write_text(args.report, report.side_by_side(by_model, markdown=True) + "\n")
     if args.card:
-        report.add_to_card(args.card, by_model[-1])
+        card.add_to_card(args.card, by_model[-1])
     if args.plots:
-        paths = report.write_plots(args.plots, by_model)
+        paths = plots.write_plots(args.plots, by_model)
         # a sheet compares two models on the same pictures
         tasks = [{m.task for m in measurements} for measurements in by_model[:2]]
         if args.data and len(tasks) > 1 and all("paraphrased_retrieval" in names for names in tasks):
@@ -117,8 +117,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--models",
         nargs="+",
         required=True,
-        help="required: folders or Hub ids (CLIP, VisionTextDualEncoder; for the text tasks any sentence "
-        "encoder), or openclip:ARCH/PRETRAINED; differences are from the first",
+        help="required: folders or Hub ids (CLIP, VisionTextDualEncoder, SigLIP; for the text tasks any sentence "
+        "encoder), or models of open_clip: openclip:ARCH/TAG, openclip:ARCH/FILE (weights), openclip:hf-hub:ORG/NAME, "
+        "openclip:local-dir:PATH; differences are from the first",
     )
     parser.add_argument(
         "--tasks",
@@ -327,10 +328,10 @@ def _check_card(path: Path) -> None:
     """InputError where the card that the figures go into cannot be read."""
     from modeling_paraclip import InputError
 
-    from . import report
+    from .card import read_card
 
     try:
-        report.read_card(path)
+        read_card(path)
     except InputError as error:
         raise InputError(f"--card {error}") from error
 
@@ -342,7 +343,7 @@ def _picture_sheet(path: Path, encoders: list[Encoder], data_dir: Path) -> Path:
     from modeling_paraclip import InputError
     from modeling_paraclip.pictures import open_picture, read_file
 
-    from . import report
+    from .plots import write_ranking_sheet
     from .tasks.paraphrased_retrieval import triples_in
 
     _, rows, gallery, _ = triples_in(data_dir)[0]
@@ -362,7 +363,7 @@ def _picture_sheet(path: Path, encoders: list[Encoder], data_dir: Path) -> Path:
         )
         for encoder in encoders
     }
-    report.write_ranking_sheet(
+    write_ranking_sheet(
         path,
         wordings,
         np.array([index[row["image_id"]] for row in rows]),

@@ -26,6 +26,7 @@ def rows_of(
     lists: tuple[str, ...] = (),
     pictures: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    quoted: bool = False,
 ) -> list[dict]:
     """The rows of a local file (see `files.file_rows`) or, where `file` is None, of `source`.
 
@@ -34,6 +35,7 @@ def rows_of(
             a float), a list of texts that is not empty.
         pictures: columns of `source` that have to be pictures; returned as `embed_pictures` takes them.
         optional: columns that are kept unchecked where a row has them.
+        quoted: see `files.file_rows`.
 
     Raises:
         MissingData: there is no such file, or no Hub data set is known, or the Hub cannot be reached.
@@ -43,7 +45,7 @@ def rows_of(
         if source is None:
             raise MissingData("is not on the Hub in a form that can be loaded; give local files with --data")
         return _checked(hub_rows(source, pictures), source.repo, texts, numbers, lists, pictures, optional)
-    return _checked(file_rows(file), file, texts, numbers, lists, pictures, optional)
+    return _checked(file_rows(file, quoted), file, texts, numbers, lists, pictures, optional)
 
 
 def read_tsv(file: Path, columns: tuple[str, ...], numbers: tuple[str, ...] = ()) -> list[dict]:
@@ -77,7 +79,7 @@ def _checked(rows: Rows, source, texts, numbers, lists, pictures, optional) -> l
             continue
         checked.append(
             {column: row[column] for column in optional if column in row}
-            | {column: _text(row[column], f"{where}: {column}") for column in texts}
+            | {column: checked_text(row[column], f"{where}: {column}") for column in texts}
             | {column: _number(row[column], f"{where}: {column}") for column in numbers}
             | {column: _list(row[column], f"{where}: {column}") for column in lists}
             | {column: _picture(row[column], f"{where}: {column}") for column in pictures}
@@ -87,7 +89,8 @@ def _checked(rows: Rows, source, texts, numbers, lists, pictures, optional) -> l
     return checked
 
 
-def _text(value: Any, where: str) -> str:
+def checked_text(value: Any, where: str) -> str:
+    """`value` if it is a text that is not empty. InputError, beginning with `where`, if not."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise InputError(f"{where} is empty.")
     if not isinstance(value, str):
@@ -117,7 +120,7 @@ def _number(value: Any, where: str) -> float:
 def _list(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not value:
         raise InputError(f"{where} has to be a list of texts that is not empty.")
-    return [_text(text, f"{where}, text {number}") for number, text in enumerate(value, start=1)]
+    return [checked_text(text, f"{where}, text {number}") for number, text in enumerate(value, start=1)]
 
 
 def _picture(value: StoredPicture, where: str) -> StoredPicture:

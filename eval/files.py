@@ -1,4 +1,4 @@
-"""Text files of evaluation data: rows with the places that errors name."""
+"""Text files: evaluation data, as rows with the places that errors name; and what is written, whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import os
 import reprlib
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from modeling_paraclip.errors import InputError
+from modeling_paraclip.errors import CheckpointError, InputError
 
 MAX_LINE = 2**20  # bytes of a line of a .tsv, .csv or .jsonl file
 MAX_FILE = 2**26  # bytes of a file that is read as a whole: JSON, a card
@@ -26,13 +26,18 @@ class MissingData(InputError):  # noqa: N818 (it names what happened)
     """A task's data are not there. With `--tasks all` the task is listed as not run."""
 
 
-def file_rows(file: Path) -> Rows:
+def file_rows(file: Path, quoted: bool = False) -> Rows:
     """The rows of a `.tsv`, `.csv`, `.jsonl` or `.json` file; of a table its header first, with the place "header".
+
+    Args:
+        quoted: whether the quotation marks of a `.tsv` are those of a `.csv`, as pandas writes them, and not text.
 
     Raises:
         MissingData: there is no such file.
         InputError: it cannot be read, or is of no such format.
     """
+    if quoted:
+        return _csv_rows(file, "\t")
     return {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}[file.suffix](file)
 
 
@@ -110,7 +115,7 @@ def _decoded(data: bytes, file: Path, first_line: int) -> str:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers, one at a time. InputError where all are blank."""
+    """The lines with their numbers, one at a time. InputError where all are blank."""
     number, is_empty = 0, True
     with _opened(file) as stream:
         while data := stream.readline(MAX_LINE + 1):
@@ -118,9 +123,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             if len(data) > MAX_LINE:
                 raise InputError(f"{file}, line {number}: is longer than {MAX_LINE:,} bytes. Shorten or split it.")
             line = _decoded(data, file, number).rstrip("\r\n")
-            if line.strip(" "):
-                is_empty = False
-                yield number, line
+            is_empty = is_empty and not line.strip(" ")
+            yield number, line
     if is_empty:
         raise InputError(f"{file} is empty.")
 
@@ -136,13 +140,18 @@ def _tsv_rows(file: Path) -> Rows:
     return _table(file, ((number, line.split("\t")) for number, line in _lines(file)))
 
 
-def _csv_rows(file: Path) -> Rows:
-    """Fields between commas, in quotation marks where they have commas themselves (RFC 4180), on one line."""
+def _csv_rows(file: Path, separator: str = ",") -> Rows:
+    """Fields between separators, in quotation marks where they have these or line ends themselves (RFC 4180)."""
 
     def fields() -> Iterator[tuple[int, list[str]]]:
-        for number, line in _lines(file):
+        lines = (f"{line}\n" for _, line in _lines(file))
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        while True:
+            number = reader.line_num + 1
             try:
-                yield number, next(csv.reader([line], strict=True))
+                yield number, next(reader)
+            except StopIteration:
+                return
             except csv.Error as error:
                 raise InputError(f"{file}, line {number}: is not CSV: {error}.") from error
 
@@ -151,9 +160,13 @@ def _csv_rows(file: Path) -> Rows:
 
 def _table(file: Path, lines: Iterator[tuple[int, list[str]]]) -> Rows:
     header: list[str] = []
-    for expected, (number, values) in enumerate(lines, start=1):
-        if number > expected:
-            raise InputError(f"{file}, line {expected}: 0 fields, but the header has {len(header)}.")
+    blank = 0
+    for number, values in lines:
+        if not "".join(values).strip(" ") and len(values) < 2:
+            blank = blank or number
+            continue
+        if blank:
+            raise InputError(f"{file}, line {blank}: 0 fields, but the header has {len(header)}.")
         if not header:
             header = values
             if repeated := [name for name in header if header.count(name) > 1]:
@@ -179,3 +192,31 @@ def _json_rows(file: Path) -> Rows:
     if not isinstance(rows, list):
         raise InputError(f"{file}: a list of rows is needed, not {type(rows).__name__}.")
     return ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file to write in place of `path`, moved there when it is whole: what is there stays until then.
+
+    Raises:
+        CheckpointError: it could not be written, e.g. because the disk is full.
+    """
+    target = Path(os.path.realpath(path))  # not a link to it
+    is_special = target.exists() and not target.is_file()  # e.g. /dev/stdout, which nothing may replace
+    aside = target if is_special else target.with_name(f".eval-{os.getpid()}.part")
+    try:
+        yield aside
+        if not is_special:
+            os.replace(aside, target)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if not is_special:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`written` with UTF-8 text, whose line ends stay as they are."""
+    with written(path) as aside, open(aside, "w", encoding="utf-8", newline="") as stream:
+        stream.write(text)

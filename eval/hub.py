@@ -22,6 +22,9 @@ from .files import MissingData
 from .statistics import About
 
 ROWS = 1000  # read at a time
+# not found, gated, offline, no space left (OSError); no such configuration or split (ValueError); a data set that is
+# still a script (RuntimeError); a card whose metadata are broken (YAMLError)
+LOADING_ERRORS = (DatasetsError, HTTPError, OSError, ValueError, RuntimeError, YAMLError)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,7 @@ def load_split(source: HubSource) -> datasets.Dataset:
 def _loading(source: HubSource) -> Iterator[None]:
     try:
         yield
-    # not found, gated, offline, no space left (OSError); no such configuration or split (ValueError); a data set that
-    # is still a script (RuntimeError); a card whose metadata are broken (YAMLError)
-    except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError, YAMLError) as error:
+    except LOADING_ERRORS as error:
         reason = said(error)  # the client's messages have many lines
         raise MissingData(f"{source.repo} cannot be loaded from the Hub: {reason}") from error
 

@@ -114,11 +114,23 @@ def gallery_of(eval_sets: dict[str, Dataset]) -> tuple[list[str], np.ndarray]:
     return list(embeds), gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
 
 
-def embed_triples(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> np.ndarray:
-    """(n, 3, dim) normalised embeddings of the three texts of each row. Each distinct text is encoded once."""
+def embed_triples(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dataset: Dataset, name: str = "the model"
+) -> np.ndarray:
+    """(n, 3, dim) normalised embeddings of the three texts of each row. Each distinct text is encoded once.
+
+    Raises:
+        InputError: a vector is not finite, or zero, as in `Encoder.texts`. It calls the model `name`.
+    """
     texts = [text for column in TEXT_COLUMNS for text in dataset[column]]
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     embeds = encode_texts(model, tokenizer, list(distinct)).numpy()
+    usable = np.isfinite(embeds).all(axis=1) & embeds.any(axis=1)
+    if not usable.all():
+        raise InputError(
+            f"{name}'s vector of {list(distinct)[int(usable.argmin())]!r} is zero or not finite. Its weights are "
+            "broken, or too large for the precision asked for."
+        )
     return embeds[[distinct[text] for text in texts]].reshape(len(TEXT_COLUMNS), len(dataset), -1).swapaxes(0, 1)
 
 
@@ -144,7 +156,7 @@ def evaluate_model(
     for set_name, dataset in eval_sets.items():
         start = time.perf_counter()
         with torch.inference_mode():
-            text_embeds = embed_triples(model, tokenizer, dataset)
+            text_embeds = embed_triples(model, tokenizer, dataset, name)
         picture_of_text = np.array([index[image_id] for image_id in dataset["image_id"]])
         found = retrieval_of_triples(
             text_embeds, gallery_embeds, picture_of_text, about=origins.get(set_name, About(set_name))

@@ -230,8 +230,10 @@ def embed_pictures(
 
     def flush() -> None:
         if batch:
+            # convolutions on a CPU take half the time where a pixel's channels lie together
+            pixel_values = torch.stack(list(batch.values())).to(memory_format=torch.channels_last)
             with torch.inference_mode():
-                vectors = embed(torch.stack(list(batch.values()))).float().cpu().numpy()
+                vectors = embed(pixel_values).float().cpu().numpy()
             cache.put(list(batch), vectors, names)
         cache.put_files(seen)
         batch.clear()

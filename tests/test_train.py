@@ -475,7 +475,7 @@ def test_a_sheet_that_cannot_be_drawn_ends_no_run(tiny_clip, pairs, tmp_path, mo
     def gone(*_):
         raise FileNotFoundError("a picture was moved")
 
-    monkeypatch.setattr("eval.report.draw_rankings", gone)
+    monkeypatch.setattr("eval.plots.draw_rankings", gone)
     run(tiny_clip, pairs, tmp_path / "out")
     assert "rankings.png was not drawn: a picture was moved" in caplog.text
     assert len(ModelCard.load(tmp_path / "out" / "README.md").data.eval_results) > 0

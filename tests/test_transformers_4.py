@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from eval.report import write_card
+from eval.card import write_card
 from modeling_paraclip import load_clip, publish_model
 
 INSTALLED = os.environ.get("TRANSFORMERS_4", "")

@@ -1,12 +1,18 @@
 """NegCLIP's word swaps (Yuksekgonul et al. 2023): a picture's caption against captions with two words swapped.
 
 Protocol: right where the caption is above *all* its negatives in cosine to the picture; a tie is wrong. The authors
-made these lists for training; the figure is ours. Local data: `DIR/aro/negclip_*.tsv` with `image`, `caption`,
-`negatives_json` (a JSON list), and the COCO val2014 pictures in `DIR/aro/images`. Not on the Hub.
+made these lists for training; the figure is ours.
+
+Local data: the authors' `DIR/aro/*_neg_clip.tsv` (their `temp_data/valid_neg_clip.tsv`: `title`, `filepath`, of which
+the file's name counts, and `neg_caption`, a list as Python writes it), or `DIR/aro/negclip_*.tsv` with `image`,
+`caption`, `negatives_json` (a JSON list); and the pictures, COCO's val2014 for the authors' list, in
+`DIR/aro/images`. Not on the Hub.
 """
 
+import ast
 import logging
 from pathlib import Path
+from typing import Any
 
 from modeling_paraclip.errors import InputError
 
@@ -17,7 +23,8 @@ from ..statistics import Mean, Scored
 from .choices import first_is_best, units_of
 
 logger = logging.getLogger(__name__)
-NOT_ON_THE_HUB = "give negclip_*.tsv with --data, in the folder aro; it is not on the Hub"
+AUTHORS = "_neg_clip"  # end of the names of the authors' files
+NOT_ON_THE_HUB = "give valid_neg_clip.tsv or negclip_*.tsv with --data, in the folder aro; it is not on the Hub"
 
 
 def negclip(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Scored]:
@@ -34,24 +41,48 @@ def negclip(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Sc
         pictures = pictures_in(data_dir / "aro" / "images", [row["image"] for row in kept])
         right = first_is_best(encoder, pictures, [[row["caption"], *row["negatives"]] for row in kept])
         about = file_about(data_dir, file, share=share_of(kept, len(rows)))
-        name = f"NegCLIP {file.stem.removeprefix('negclip_')}"
+        name = f"NegCLIP {name_of(file)}"
         measured[name, "multiple_choice_accuracy"] = Scored(right, Mean(units_of(pictures)), about)
     return measured
 
 
+def name_of(file: Path) -> str:
+    """What a list is called: `valid` for `valid_neg_clip.tsv`, `x` for `negclip_x.tsv`."""
+    return file.stem.removesuffix(AUTHORS).removeprefix("negclip_")
+
+
 def swaps_in(data_dir: Path) -> list[tuple[Path, list[dict]]]:
     """(file, rows with `image`, `caption`, `negatives` and perhaps `paraphrase`) of each list."""
-    files = sorted((data_dir / "aro").glob("negclip_*.tsv"))
+    folder = data_dir / "aro"
+    files = sorted([*folder.glob("negclip_*.tsv"), *folder.glob(f"*{AUTHORS}.tsv")])
     if not files:
         raise MissingData(NOT_ON_THE_HUB)
+    return [(file, _authors_rows(file) if file.stem.endswith(AUTHORS) else _own_rows(file)) for file in files]
+
+
+def _own_rows(file: Path) -> list[dict]:
+    rows = rows_of(file, None, ("image", "caption", "negatives_json"), optional=("paraphrase",))
+    for number, row in enumerate(rows, start=2):
+        where = f"{file}, line {number}: negatives_json"
+        row["negatives"] = _negatives(parsed(row["negatives_json"], where), where)
+    return rows
+
+
+def _authors_rows(file: Path) -> list[dict]:
+    rows = rows_of(file, None, ("title", "filepath", "neg_caption"), quoted=True)
     found = []
-    for file in files:
-        rows = rows_of(file, None, ("image", "caption", "negatives_json"), optional=("paraphrase",))
-        for number, row in enumerate(rows, start=2):
-            where = f"{file}, line {number}: negatives_json"
-            negatives = parsed(row["negatives_json"], where)
-            if not isinstance(negatives, list) or not all(isinstance(n, str) and is_unicode(n) for n in negatives):
-                raise InputError(f"{where}: a list of texts is needed.")
-            row["negatives"] = [negative for negative in negatives if negative.strip()]
-        found.append((file, rows))
+    for number, row in enumerate(rows, start=1):  # some captions end with a line end, so lines are not rows
+        where = f"{file}, row {number}: neg_caption"
+        try:
+            negatives = ast.literal_eval(row["neg_caption"])  # data; it runs nothing
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+            raise InputError(f"{where} is not a list as Python writes it.") from error
+        image = Path(row["filepath"]).name
+        found.append({"image": image, "caption": row["title"], "negatives": _negatives(negatives, where)})
     return found
+
+
+def _negatives(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) and is_unicode(text) for text in value):
+        raise InputError(f"{where}: a list of texts is needed.")
+    return [text for text in value if text.strip()]

@@ -23,7 +23,7 @@ from ..encoders import Encoder
 from ..files import MissingData
 from ..metrics.multiple_choice_accuracy.multiple_choice_accuracy import multiple_choice_accuracy
 from ..statistics import Mean, Scored
-from .negclip import NOT_ON_THE_HUB, swaps_in
+from .negclip import NOT_ON_THE_HUB, name_of, swaps_in
 
 
 def order_text(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str], Scored]:
@@ -48,7 +48,7 @@ def order_text(encoder: Encoder, data_dir: Path | None) -> dict[tuple[str, str],
         kept = len({id(row) for row, _ in items})
         about = file_about(data_dir, *files, protocol=protocol, share=(kept, len(rows)) if kept < len(rows) else None)
         units = np.unique([row["image"] for row, _ in items], return_inverse=True)[1]
-        name = f"Order by text {file.stem.removeprefix('negclip_')}"
+        name = f"Order by text {name_of(file)}"
         measured[name, "text_accuracy"] = Scored(_right(encoder, items), Mean(units), about)
     return measured
 

@@ -8,8 +8,9 @@ Local data: the authors' `DIR/sugarcrepe/KIND.json` (their folder `data`), or `K
 
 From the Hub: all kinds together from MTEB's copy (its only split is called "train"; revision and columns are those of
 `mteb.tasks.SugarCrepe`), and five of the seven kinds from HuggingFaceM4's copies of August 2023, whose rows hold the
-caption and the negative, in this order, as `tested_labels`. These commits were read from the Hub's pages; for
-`add_att` and `replace_att` none was found, so they are not here. `swap_obj` has 246 rows there, 245 with the authors.
+caption and the negative, in this order, as `tested_labels`. These commits were read from the Hub's pages. Of `add_att`
+and `replace_att` these pages show the first seven digits alone (a75d095, e9c00ca), and the Hub takes a commit in full:
+for these two kinds give the authors' files. `swap_obj` has 246 rows there, 245 with the authors.
 """
 
 from pathlib import Path

@@ -1,8 +1,10 @@
+import datasets
 import numpy as np
 import pytest
 
 from eval import __main__ as cli
 from eval.calibrate import _auc, _best_threshold, calibrate
+from eval.tasks.paraphrased_retrieval import triples_in
 
 
 def unit(x):
@@ -13,7 +15,8 @@ def embeds(n, pictures, noise, seed=0):
     rng = np.random.default_rng(seed)
     gallery = unit(rng.normal(size=(pictures, 32))).astype(np.float32)
     picture = np.arange(n) % pictures
-    return unit(gallery[picture, None] + noise * rng.normal(size=(n, 3, 32))).astype(np.float32), gallery, picture
+    texts = unit(gallery[picture, None] + noise * rng.normal(size=(n, 3, 32))).astype(np.float32)
+    return texts, gallery, picture, list(map(str, range(n)))
 
 
 def test_texts_that_lie_at_their_pictures_are_told_apart_from_others():
@@ -46,15 +49,74 @@ def test_the_threshold_is_the_best_of_all():
         assert _auc(scores, present) == pytest.approx(np.mean(pairs)) if pairs else np.isnan(_auc(scores, present))
 
 
+def test_a_wish_that_found_several_pictures_has_each_of_them():
+    """As in a log: a hundred people ask for the same, and each takes another picture."""
+    texts, gallery, picture, captions = embeds(60, 30, 0.01)
+    everyone = np.repeat(texts[:1], 60, axis=0)
+    found = calibrate(everyone, gallery, picture, ["sunset"] * 60)
+    assert (found.precision, found.recall, found.flips) == (1, 1, 0)  # either half has a sunset
+    assert np.isnan(found.auc)  # no query without one
+    assert calibrate(everyone, gallery, picture, captions).precision == 0.5  # sixty wishes
+
+
 def test_too_few_pictures_are_refused():
     with pytest.raises(ValueError, match="at least 4 pictures, here are 3"):
         calibrate(*embeds(6, 3, 0.1))
 
 
-def test_the_command_compares_models(folder, tiny_clip, capsys):
-    cli.main(["calibrate", "--models", str(tiny_clip), "--data", str(folder)])
+def test_the_command_compares_models(folder, tiny_clip, tmp_path, capsys):
+    command = ["calibrate", "--models", str(tiny_clip), "--cache_dir", str(tmp_path)]
+    cli.main([*command, "--data", str(folder)])
     out = capsys.readouterr().out
     assert "photos few_triples_val: " in out
     assert tiny_clip.name in out
     with pytest.raises(SystemExit, match=r"eval calibrate: .*triples_val\.jsonl"):
-        cli.main(["calibrate", "--models", str(tiny_clip), "--data", str(tiny_clip)])
+        cli.main([*command, "--data", str(tiny_clip)])
+
+
+@pytest.fixture
+def own_index(eval_set, tmp_path):
+    """A data set with a split for validation, and a larger index of vectors without texts."""
+    (tmp_path / "own").mkdir()
+    eval_set.to_parquet(tmp_path / "own" / "validation.parquet")
+    more = eval_set.select_columns(["image_id", "image_embeds"]).map(lambda row: {"image_id": f"x{row['image_id']}"})
+    both = datasets.concatenate_datasets([eval_set.select_columns(["image_id", "image_embeds"]), more])
+    both.to_json(tmp_path / "index.jsonl")
+    return tmp_path
+
+
+def test_vectors_are_enough(own_index, tiny_clip, capsys):
+    command = ["calibrate", "--models", str(tiny_clip), "--cache_dir", str(own_index)]
+    tables = []
+    for triples in ("own", "own/validation.parquet"):
+        cli.main([*command, "--triples", str(own_index / triples)])
+        tables.append(capsys.readouterr().out.partition(": ")[2])
+    assert tables[0] == tables[1]
+    assert "against half of 12 pictures" in tables[0]
+    cli.main([*command, "--triples", str(own_index / "own"), "--index", str(own_index / "index.jsonl")])
+    assert "against half of 24 pictures" in capsys.readouterr().out
+
+
+def test_vectors_give_what_their_pictures_give(folder, encoder, tiny_clip, tmp_path, capsys):
+    ((_, _, gallery, _),) = triples_in(folder)
+    vectors = {"image_id": list(gallery), "image_embeds": encoder.pictures(list(gallery.values()))}
+    datasets.Dataset.from_dict(vectors).to_parquet(tmp_path / "index.parquet")
+    triples = folder / "photos" / "few_triples_val.jsonl"
+    tables = []
+    for queries in (["--data", folder], ["--triples", triples, "--index", tmp_path / "index.parquet"]):
+        cli.main(["calibrate", "--models", str(tiny_clip), "--cache_dir", str(tmp_path), *map(str, queries)])
+        tables.append(capsys.readouterr().out.partition(": ")[2])
+    assert tables[0] == tables[1]
+
+
+def test_what_cannot_be_calibrated_is_refused_in_one_sentence(own_index, tiny_clip, eval_set, capsys):
+    command = ["calibrate", "--models", str(tiny_clip), "--cache_dir", str(own_index)]
+    few, wide = own_index / "few.parquet", own_index / "wide.parquet"
+    eval_set.select(range(6)).to_parquet(few)
+    eval_set.map(lambda row: {"image_embeds": row["image_embeds"] * 2}).to_parquet(wide)
+    for index, message in ((few, r"lacks 9 image_id of .*own, e\.g\. 10\.png"), (wide, "8 numbers, but .* have 16")):
+        with pytest.raises(SystemExit, match=f"eval calibrate: .*{message}"):
+            cli.main([*command, "--triples", str(own_index / "own"), "--index", str(index)])
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--data", str(own_index), "--index", str(few)])
+    assert "--index: goes with --triples" in capsys.readouterr().err

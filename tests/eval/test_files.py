@@ -25,12 +25,29 @@ def test_csv_has_quotation_marks_and_tsv_has_text(tmp_path):
     assert [row for _, row in file_rows(tmp_path / "x.tsv")][1] == {"a": '"1,5"', "b": "x"}
 
 
+def test_a_quoted_field_may_have_line_ends_and_lines_are_counted_on(tmp_path):
+    (tmp_path / "x.csv").write_text('a,b\n"1\n\n2",x\n3,4\n5\n')
+    rows = file_rows(tmp_path / "x.csv")
+    assert [next(rows) for _ in range(3)][1:] == [
+        ("line 2", {"a": "1\n\n2", "b": "x"}),
+        ("line 5", {"a": "3", "b": "4"}),
+    ]
+    with pytest.raises(InputError, match="line 6: 1 fields, but the header has 2"):
+        next(rows)
+
+
+def test_a_tsv_of_pandas_is_quoted(tmp_path):
+    (tmp_path / "x.tsv").write_text('a\tb\n"say ""x"", twice"\ty\n')
+    assert [row for _, row in file_rows(tmp_path / "x.tsv", quoted=True)][1] == {"a": 'say "x", twice', "b": "y"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("a,b\n1\n", "line 2: 1 fields, but the header has 2"),
         ("a,a\n1,2\n", "line 1: the column a is there twice"),
         ('a,b\n1,"2\n', "line 2: is not CSV"),
+        ("a,b\n1,2\n\n3,4\n", "line 3: 0 fields, but the header has 2"),
         ("\n", "x.csv is empty"),
     ],
 )

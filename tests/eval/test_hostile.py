@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -18,7 +19,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HTTPError
 
 from eval import __main__ as cli
-from eval import hub, report, suite
+from eval import card, files, hub, plots, report, suite
 from eval.data import rows_of
 from eval.encoders import load_encoder
 from eval.hub import HubSource
@@ -66,7 +67,7 @@ def test_a_hostile_name_is_inert_in_markdown(by_model):
 
 def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
     facts = dict.fromkeys(("base_name", "training_data", "repo_id", "num_train", "gallery_size", "formula"), NAME)
-    report.write_card(
+    card.write_card(
         tmp_path / "README.md",
         model_name=NAME,
         metadata={"base_model": NAME, "license": None},
@@ -74,18 +75,18 @@ def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
         comparisons=report.compare(zip(*by_model)),
         **facts,
     )
-    card = ModelCard.load(tmp_path / "README.md")
+    written = ModelCard.load(tmp_path / "README.md")
     shown = NAME.replace("\x1b", r"\x1b").replace("\u202e", r"\u202e").replace("\udcff", r"\udcff")
-    assert card.data.base_model == card.data.model_name == shown
-    result = card.data.eval_results[0]
+    assert written.data.base_model == written.data.model_name == shown
+    result = written.data.eval_results[0]
     assert "/".join(filter(None, [result.dataset_name, result.dataset_config])) == shown
-    prose = re.sub("```.*?```", "", card.text, flags=re.S)
+    prose = re.sub("```.*?```", "", written.text, flags=re.S)
     assert "<img" not in prose
-    assert "49" not in card.text
+    assert "49" not in written.text
     assert "[l]" not in prose
-    assert card.text.replace("\n", "").isprintable()
-    assert card.text.count("\n---\n") == 0
-    lines = [line for line in card.text.splitlines() if line.startswith("model = ")]
+    assert written.text.replace("\n", "").isprintable()
+    assert written.text.count("\n---\n") == 0
+    lines = [line for line in written.text.splitlines() if line.startswith("model = ")]
     assert len(lines) == 2  # transformers, sentence-transformers
     for line in lines:
         name = re.search(r"(?:from_pretrained|SentenceTransformer)\((\".*?[^\\]\")\)", line)
@@ -97,7 +98,7 @@ def test_a_hostile_name_is_inert_in_a_card(by_model, tmp_path):
 )
 def test_names_in_metadata_are_read_back_as_they_are(name, tmp_path):
     (tmp_path / "README.md").write_text("# Mine\n")  # no metadata
-    report.add_to_card(tmp_path / "README.md", measurements(name or "x", dataset=f"{name} set"))
+    card.add_to_card(tmp_path / "README.md", measurements(name or "x", dataset=f"{name} set"))
     (model,) = yaml.safe_load((tmp_path / "README.md").read_text().split("---\n")[1])["model-index"]
     assert model["name"] == (name or "x")
     dataset = model["results"][0]["dataset"]
@@ -124,14 +125,14 @@ def test_names_in_metadata_are_read_back_as_they_are(name, tmp_path):
 def test_a_broken_card_is_one_sentence(content, tmp_path):
     (tmp_path / "README.md").write_bytes(content)
     with pytest.raises(InputError, match=r"README\.md") as refused:
-        report.add_to_card(tmp_path / "README.md", measurements("x"))
+        card.add_to_card(tmp_path / "README.md", measurements("x"))
     assert str(refused.value).isprintable()
     assert (tmp_path / "README.md").read_bytes() == content
 
 
 def test_plots_take_any_name_and_models_without_pictures(by_model, tmp_path):
     text_only = measurements("sentences", task="sts", metric="x")
-    paths = report.write_plots(tmp_path / "a", by_model) + report.write_plots(tmp_path / "b", [by_model[0], text_only])
+    paths = plots.write_plots(tmp_path / "a", by_model) + plots.write_plots(tmp_path / "b", [by_model[0], text_only])
     assert [path.name for path in paths] == ["paraphrased_retrieval.png", "overlap.png", "paraphrased_retrieval.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
@@ -144,9 +145,9 @@ def full_disk(*_args, **_kwargs):
     "writer",
     [
         lambda path, m: report.write_results(path, m[0]),
-        lambda path, m: report.add_to_card(path, m[0]),
-        lambda path, m: report.write_text(path, "x"),
-        lambda path, m: report.write_plots(path.parent, m),
+        lambda path, m: card.add_to_card(path, m[0]),
+        lambda path, m: files.write_text(path, "x"),
+        lambda path, m: plots.write_plots(path.parent, m),
     ],
     ids=["results", "card", "text", "plots"],
 )
@@ -154,7 +155,7 @@ def test_a_full_disk_leaves_what_was_there(writer, by_model, tmp_path, monkeypat
     names = "README.md", "paraphrased_retrieval.png"
     for name in names:
         (tmp_path / name).write_text("before")
-    monkeypatch.setattr(report.os, "replace", full_disk)
+    monkeypatch.setattr(files.os, "replace", full_disk)
     with pytest.raises(CheckpointError, match=r"cannot be written: No space left on device\.$") as failed:
         writer(tmp_path / "README.md", by_model)
     assert str(tmp_path) in str(failed.value)
@@ -163,9 +164,9 @@ def test_a_full_disk_leaves_what_was_there(writer, by_model, tmp_path, monkeypat
 
 def test_a_device_is_written_to_and_never_replaced():
     with pytest.raises(CheckpointError, match="/dev/full cannot be written: No space left on device"):
-        report.write_results(report.Path("/dev/full"), measurements("x"))
-    report.write_text(report.Path("/dev/null"), "x")
-    assert report.Path("/dev/null").is_char_device()
+        report.write_results(Path("/dev/full"), measurements("x"))
+    files.write_text(Path("/dev/null"), "x")
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from transformers import AutoProcessor, CLIPModel
 
 from eval import __main__ as cli
 from eval import suite
+from eval.open_clip import PREFIX, WITH_CONFIG
 from tests.eval.samples import WORDS, write_tsv
 
 ROOT = Path(__file__).parents[2]
@@ -230,6 +231,14 @@ def test_a_model_named_twice(tiny_clip, second_clip, refusal):
     for again in (tiny_clip, f"{tiny_clip}/."):
         assert f"--models: {again} is named twice." in refusal("--models", second_clip, tiny_clip, again)
     assert "--models: org/model is named twice." in refusal("--models", "org/model", "org/model")
+
+
+def test_help_names_each_form_of_an_open_clip_model(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = "".join(capsys.readouterr().out.split())  # help breaks lines at hyphens
+    for form in ("ARCH/TAG", "ARCH/FILE", *WITH_CONFIG):
+        assert f"{PREFIX}{form}" in shown
 
 
 @pytest.mark.parametrize("option", ["--output", "--report", "--card", "--plots"])

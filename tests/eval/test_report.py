@@ -55,17 +55,3 @@ def test_an_undefined_figure_is_said_and_is_null_in_the_results(tmp_path):
     report.write_results(tmp_path / "results.json", [flat])
     (entry,) = json.loads((tmp_path / "results.json").read_text())
     assert (entry["value"], entry["ci95"]) == (None, [None, None])
-    assert report.eval_results([flat]) == []
-    report.write_plots(tmp_path, [[good], [flat]])
-
-
-def test_card_gets_its_model_index(encoder, folder, tmp_path):
-    card = tmp_path / "README.md"
-    card.write_text("---\nlicense: mit\n---\n\n# Mine\n")
-    measured, _ = suite.evaluate(encoder, ["sts"], folder)
-    for _ in range(2):  # a second time changes nothing
-        report.add_to_card(card, measured)
-        text = card.read_text()
-        assert text.endswith("# Mine\n")
-        assert "license: mit" in text
-        assert text.count("type: spearman") == 1

@@ -27,6 +27,15 @@ def test_embed_triples_keeps_rows_and_views(tiny_clip, eval_set):
     np.testing.assert_allclose(embeds[5, 1], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_vectors_that_cannot_be_compared_end_the_run(value, tiny_clip, eval_set):
+    model = load_clip(tiny_clip)
+    model.text_projection.weight.data.fill_(value)
+    tokenizer = AutoProcessor.from_pretrained(tiny_clip).tokenizer
+    with pytest.raises(InputError, match=r"tuned's vector of 'a red circle 0' is zero or not finite"):
+        suite.evaluate_model("tuned", model, tokenizer, {"val": eval_set})
+
+
 def test_everything_is_encoded_once(folder, tiny_clip, tmp_path, monkeypatch):
     encoder = load_encoder(str(tiny_clip), cache_dir=tmp_path)
     seen = []
