@@ -207,22 +207,33 @@ def _contrast(queries: Tensor, keys: Tensor, *, scale: Tensor | float, **options
     return info_nce(queries, keys, scale, **options)
 
 
-def _distance(embeds: Tensor, base_embeds: Tensor, **_) -> Tensor:
+def _distance(embeds: Tensor, *others: Tensor, **_) -> Tensor:
     dtype = torch.promote_types(embeds.dtype, torch.float32)
-    return (1 - F.cosine_similarity(embeds.to(dtype), base_embeds.to(dtype))).mean()
+    cosines = [F.cosine_similarity(embeds.to(dtype), other.to(dtype)) for other in others]
+    return (len(others) - torch.stack(cosines).sum(dim=0)).mean()
 
 
-# The first three are the paper's. What each is for:
+# The first three are the paper's; the others are not, and their weight is 0 here. What each is for:
 # image_text: keeps the text tower in the space of the image tower.
 # caption_paraphrase: a web caption and its plain rewording.
 # paraphrase_paraphrase: two rewordings that share few words.
-# distillation: what the base knew. Not in the paper, and off by default.
+# image_caption: captions, which the image_text term never sees, keep finding their pictures.
+# alignment: a contrast is content once a rewording is nearer than all other texts; rankings agree when it is near.
+# distillation: what the base knew.
 TERMS = (
     Term("image_text", "L1(images, x'')", ("image_embeds", "paraphrase_2_embeds"), _contrast, takes_negatives=True),
     Term(
         "caption_paraphrase", "L2(x, x')", ("caption_embeds", "paraphrase_1_embeds"), _contrast, takes_negatives=True
     ),
     Term("paraphrase_paraphrase", "L3(x', x'')", ("paraphrase_1_embeds", "paraphrase_2_embeds"), _contrast),
+    Term("image_caption", "L1(images, x)", ("image_embeds", "caption_embeds"), _contrast, 0, takes_negatives=True),
+    Term(
+        "alignment",
+        "mean(2 - cos(x, x') - cos(x, x''))",
+        ("caption_embeds", "paraphrase_1_embeds", "paraphrase_2_embeds"),
+        _distance,
+        0,
+    ),
     Term("distillation", "mean(1 - cos(x, x of the base))", ("caption_embeds", "base_caption_embeds"), _distance, 0),
 )
 

@@ -136,6 +136,20 @@ def test_formula_is_what_is_summed():
     assert loss.formula() == "L = 0.3 L2(x, x') + L3(x', x'') + 2 mean(1 - cos(x, x of the base))"
 
 
+def test_the_terms_beyond_the_paper_are_their_formulas():
+    """With arrays of NumPy: the mean of 2 - cos(x, x') - cos(x, x''), and the contrast of images and captions."""
+    image, x, x1, x2 = embeds(5, views=4, seed=3)
+    found = ParaCLIPLoss(image_caption_weight=0.5, alignment_weight=3)(*tensors(image, x, x1, x2), 1.2)
+    unit = [row / np.linalg.norm(row, axis=1, keepdims=True) for row in (x, x1, x2)]
+    alignment = np.mean(2 - (unit[0] * unit[1]).sum(axis=1) - (unit[0] * unit[2]).sum(axis=1))
+    assert found["loss_alignment"].item() == pytest.approx(alignment, rel=1e-5)
+    assert found["loss_image_caption"].item() == pytest.approx(slow_info_nce(image, x, 1.2), rel=1e-5)
+    paper = ParaCLIPLoss()(*tensors(image, x, x1, x2), 1.2)
+    assert "loss_alignment" not in paper
+    expected = paper["loss"] + 0.5 * found["loss_image_caption"] + 3 * found["loss_alignment"]
+    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_weights_that_make_no_loss_are_refused():
     with pytest.raises(ValueError, match="all weights of the loss are 0"):
         ParaCLIPLoss(image_text_weight=0, caption_paraphrase_weight=0, paraphrase_paraphrase_weight=0)

@@ -2,8 +2,8 @@ import logging
 
 import pytest
 
-from modeling_paraclip import InputError, ParaCLIPTrainingArguments
-from modeling_paraclip.training_args import DataArguments, ModelArguments
+from modeling_paraclip import InputError, ParaCLIPLoss, ParaCLIPTrainingArguments
+from modeling_paraclip.training_args import RECIPES, DataArguments, ModelArguments
 
 
 def make(tmp_path, **arguments):
@@ -25,7 +25,12 @@ def make(tmp_path, **arguments):
         ({"text_temperature": 0.0}, "--text_temperature 0.0: has to be above 0"),
         ({"encode_chunk_tokens": 0}, "--encode_chunk_tokens 0: has to be at least 1"),
         (
-            {"image_text_weight": 0, "caption_paraphrase_weight": 0, "paraphrase_paraphrase_weight": 0},
+            {
+                "recipe": "paper",
+                "image_text_weight": 0,
+                "caption_paraphrase_weight": 0,
+                "paraphrase_paraphrase_weight": 0,
+            },
             "all weights of the loss are 0",
         ),
     ],
@@ -34,6 +39,18 @@ def test_what_cannot_work_is_refused_in_one_sentence(arguments, message, tmp_pat
     with pytest.raises(InputError, match=message) as refused:
         make(tmp_path, **arguments)
     assert "\n" not in str(refused.value)
+
+
+def test_a_recipe_gives_the_weights_that_are_not_given(tmp_path):
+    assert make(tmp_path, recipe="paper").make_loss().formula() == "L = L1(images, x'') + L2(x, x') + L3(x', x'')"
+    plain = make(tmp_path).make_loss().weights
+    assert plain == {
+        **ParaCLIPLoss().weights,
+        **{n.removesuffix("_weight"): w for n, w in RECIPES["retaining"].items()},
+    }
+    own = make(tmp_path, alignment_weight=0, image_text_weight=0.5)
+    assert own.make_loss().weights == {**plain, "alignment": 0, "image_text": 0.5}
+    assert own.decisive()["image_text_weight"] == 0.5  # what a checkpoint is compared by, whatever the recipe's name
 
 
 def test_what_decides_the_weights_is_json_without_a_token(tmp_path):

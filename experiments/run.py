@@ -1,0 +1,169 @@
+"""Train every variant of a configuration with every seed, and measure each model against its base.
+
+A configuration is a JSON file, e.g. experiments/table.json:
+
+| entry      | what it is                                                                                    |
+|------------|-----------------------------------------------------------------------------------------------|
+| `question` | one sentence                                                                                  |
+| `seeds`    | a list of numbers                                                                             |
+| `tasks`    | tasks of `python -m eval`                                                                     |
+| `common`   | arguments of `train.py` that all runs share                                                   |
+| `bases`    | name -> arguments of the runs of this base; `model_name_or_path` is one                       |
+| `variants` | name -> arguments; or base -> arguments where they differ, under "by_base"                    |
+
+`{data}` in an argument is the folder of `--data`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from eval import suite
+from eval.encoders import load_encoder
+from eval.files import read_json, write_text
+from modeling_paraclip.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Args:
+        base: name of the base, see `bases`.
+        variant: see `variants`.
+        seed: of the training.
+        arguments: of `train.py`, without `--seed` and `--output_dir`.
+    """
+
+    base: str
+    variant: str
+    seed: int
+    arguments: dict
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept, below the folder of all runs."""
+        return Path(self.base, self.variant.replace(" ", "-").replace("/", "-"), f"seed-{self.seed}")
+
+
+def runs_of(config: dict, data: Path) -> Iterator[Run]:
+    """All runs of a configuration: each base with each variant, the first seed of all before the second of any."""
+    for seed in config["seeds"]:
+        for base, of_base in config["bases"].items():
+            for variant, of_variant in config["variants"].items():
+                own = of_variant.get("by_base", {}).get(base, {})
+                shared = {name: value for name, value in of_variant.items() if name != "by_base"}
+                arguments = {**config["common"], **of_base, **shared, **own}
+                yield Run(base, variant, seed, {n: _placed(v, data) for n, v in arguments.items()})
+
+
+def _placed(value, data: Path):
+    return value.replace("{data}", str(data)) if isinstance(value, str) else value
+
+
+def run(config_file: Path, data: Path, folder: Path, *, only: str = "", python: str = sys.executable) -> Path:
+    """Do what is not done yet, and write the figures of all finished runs to `experiments/results/NAME.json`.
+
+    A run that was interrupted goes on from its last checkpoint. A finished one is made again where its arguments have
+    changed.
+
+    Args:
+        config_file: the configuration.
+        data: folder with the data, in the layout of docs/evaluation.md.
+        folder: where models and figures are kept, in a folder of the configuration's name.
+        only: part of "BASE/VARIANT/seed-N": other runs are left out.
+
+    Raises:
+        InputError: a run failed; the message names its log.
+    """
+    config = read_json(config_file)
+    folder = folder / config_file.stem
+    for each in runs_of(config, data):
+        if only in str(each.folder) and not _is_done(folder / each.folder, each):
+            print(f"{date.today()} {each.folder}", flush=True)
+            _train(each, folder / each.folder, python)
+            _measure(each, folder / each.folder, config["tasks"], data)
+    return collect(config_file, folder, data)
+
+
+# Beside the folder of a run, which `train.py` wants to itself: .log, .arguments.json, and .json when it is finished
+
+
+def _is_done(folder: Path, run: Run) -> bool:
+    file = folder.with_suffix(".json")
+    return file.is_file() and read_json(file)["arguments"] == run.arguments
+
+
+def _train(run: Run, folder: Path, python: str) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [python, str(ROOT / "train.py"), "--seed", str(run.seed), "--output_dir", str(folder)]
+    for name, value in run.arguments.items():
+        command += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    log, arguments = folder.with_suffix(".log"), folder.with_suffix(".arguments.json")
+    resumes = arguments.is_file() and read_json(arguments) == run.arguments
+    write_text(arguments, json.dumps(run.arguments, indent=1))
+    command += ["--resume_from_checkpoint", "last"] if resumes else ["--overwrite_output_dir", "True"]
+    with log.open("a") as out:
+        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT).returncode
+    if status:
+        raise InputError(f"{run.folder} ended with status {status}: see {log}.")
+
+
+@cache
+def _base_figures(base: str, tasks: tuple[str, ...], data: Path) -> list[suite.Measurement]:
+    return suite.evaluate(load_encoder(base), list(tasks), data)[0]
+
+
+def _measure(run: Run, folder: Path, tasks: list[str], data: Path) -> None:
+    start = time.monotonic()
+    base = _base_figures(run.arguments["model_name_or_path"], tuple(tasks), data)
+    tuned = suite.evaluate(load_encoder(str(folder), keep_texts=False), tasks, data)[0]
+    figures = []
+    for before, after in zip(base, tuned, strict=True):
+        found = suite.difference(before, after)
+        figures.append(
+            {
+                "task": after.task,
+                "dataset": after.dataset,
+                "metric": after.metric,
+                "n": after.queries,
+                "base": before.value,
+                "tuned": after.value,
+                "ci95": found.ci95,
+            }
+        )
+    measured = {
+        "arguments": run.arguments,
+        "seconds": round(time.monotonic() - start),
+        "versions": suite.VERSIONS,
+        "threads": torch.get_num_threads(),
+        "date": date.today().isoformat(),
+        "figures": figures,
+    }
+    write_text(folder.with_suffix(".json"), json.dumps(measured, indent=1))
+
+
+def collect(config_file: Path, folder: Path, data: Path) -> Path:
+    """Write the figures of the finished runs, without paths of this machine. Returns the file."""
+    config, finished = read_json(config_file), []
+    for each in runs_of(config, data):
+        if _is_done(folder / each.folder, each):
+            measured = read_json((folder / each.folder).with_suffix(".json"))
+            kept = {name: measured[name] for name in ("versions", "date", "figures")}
+            finished.append({"base": each.base, "variant": each.variant, "seed": each.seed, **kept})
+    file = RESULTS / config_file.name
+    write_text(file, json.dumps({"config": config, "runs": finished}, indent=1) + "\n")
+    return file

@@ -1,0 +1,102 @@
+import json
+
+import pytest
+
+from experiments import run as module
+from experiments.__main__ import main
+from experiments.run import run, runs_of
+from modeling_paraclip import InputError
+from tests.train_command import FAST
+
+SENTENCES = [("a red circle", "a blue square"), ("a dog", "a cat"), ("two stars", "three stars"), ("a boat", "a ship")]
+
+
+@pytest.fixture
+def data(pairs, tmp_path):
+    """A folder with one task's data, and results that go nowhere else."""
+    (tmp_path / "data" / "sts").mkdir(parents=True)
+    lines = [f"{score}\t{a}\t{b}" for score, (a, b) in enumerate(SENTENCES)]
+    (tmp_path / "data" / "sts" / "STSB-test.tsv").write_text("\n".join(["score\tsentence1\tsentence2", *lines]))
+    (tmp_path / "data" / "pictures").symlink_to(pairs / "pictures")
+    (tmp_path / "data" / "pairs.jsonl").write_text((pairs / "pairs.jsonl").read_text())
+    return tmp_path / "data"
+
+
+def config_file(tmp_path, tiny_clip, **changes):
+    fast = dict(argument.removeprefix("--").partition("=")[::2] for argument in FAST if "=" in argument)
+    config = {
+        "question": "Does it run?",
+        "seeds": [0, 1],
+        "tasks": ["sts"],
+        "common": {
+            **fast,
+            "train_file": "{data}/pairs.jsonl",
+            "image_dir": "{data}/pictures",
+            "image_cache_dir": str(tmp_path / "cache"),
+            "validation_split_percentage": 0,
+        },
+        "bases": {"tiny": {"model_name_or_path": str(tiny_clip)}},
+        "variants": {"full": {}, "low rank": {"use_lora": True, "by_base": {"tiny": {"lora_r": 2}}}},
+        "rows": {"STS-B": [["STS-B", "spearman"]]},
+        **changes,
+    }
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(config))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def own_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+
+
+def test_every_variant_gets_its_arguments_and_all_first_seeds_come_first(tmp_path, tiny_clip, data):
+    runs = list(runs_of(json.loads(config_file(tmp_path, tiny_clip).read_text()), data))
+    assert [(r.variant, r.seed) for r in runs] == [("full", 0), ("low rank", 0), ("full", 1), ("low rank", 1)]
+    assert runs[1].arguments["lora_r"] == 2 and "by_base" not in runs[1].arguments
+    assert runs[0].arguments["train_file"] == str(data / "pairs.jsonl") and "use_lora" not in runs[0].arguments
+
+
+@pytest.mark.slow
+def test_a_configuration_is_trained_measured_and_not_done_twice(tmp_path, tiny_clip, data, monkeypatch, capsys):
+    file = config_file(tmp_path, tiny_clip, seeds=[0])
+    main(["run", str(file), "--data", str(data), "--runs", str(tmp_path / "runs"), "--only", "full"])
+    results = json.loads((tmp_path / "results" / "small.json").read_text())
+    (only,) = results["runs"]
+    assert (only["base"], only["variant"], only["seed"]) == ("tiny", "full", 0)
+    (figure,) = only["figures"]
+    assert (figure["dataset"], figure["metric"], figure["n"]) == ("STS-B", "spearman", len(SENTENCES))
+    assert -1 <= figure["base"] <= 1 and figure["tuned"] != figure["base"]
+    assert str(tmp_path) not in json.dumps(only)
+
+    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("trained again"))
+    again = main(["run", str(file), "--data", str(data), "--runs", str(tmp_path / "runs"), "--only", "full"])
+    assert again is None and json.loads((tmp_path / "results" / "small.json").read_text()) == results
+
+
+def test_a_run_whose_arguments_changed_is_made_again(tmp_path, tiny_clip, data, monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        module, "_train", lambda each, folder, _: trained.append(each.variant) or folder.mkdir(parents=True)
+    )
+    monkeypatch.setattr(
+        module,
+        "_measure",
+        lambda each, folder, *_: folder.with_suffix(".json").write_text(
+            json.dumps({"arguments": each.arguments, "versions": {}, "date": "", "figures": []})
+        ),
+    )
+    run(config_file(tmp_path, tiny_clip, seeds=[0]), data, tmp_path / "runs")
+    monkeypatch.setattr(module, "_train", lambda each, folder, _: trained.append(f"{each.variant} again"))
+    changed = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}, "low rank": {"use_lora": True}})
+    run(changed, data, tmp_path / "runs")
+    assert trained == ["full", "low rank", "low rank again"]
+
+
+def test_a_run_that_fails_is_named_with_its_log(tmp_path, tiny_clip, data):
+    file = config_file(tmp_path, tiny_clip, variants={"odd": {"learning_rate": -1}})
+    with pytest.raises(InputError, match=r"tiny/odd/seed-0 ended with status 2: see .*seed-0\.log"):
+        run(file, data, tmp_path / "runs")
+    assert "--learning_rate" in (tmp_path / "runs" / "small" / "tiny" / "odd" / "seed-0.log").read_text()
