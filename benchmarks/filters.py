@@ -8,6 +8,9 @@ them. With --triples: good rewordings, e.g. by a large language model, of which 
 --negatives: tables with the columns caption and negative_caption, and caption2 where there is a true paraphrase.
 Prints the share of false paraphrases that pass, and the share of true ones that are lost, by reason.
 
+The filters of the column `negative` are measured on the same: how many of the tables' negatives are lost, how many of
+the paraphrases would pass as negatives, and for how many captions `--generator rules` makes one (--show prints them).
+
 With --captions and --similarity_model: how many captions per second `--generator rules` makes a corpus of, with and
 without the filter by meaning, in turns.
 """
@@ -19,16 +22,18 @@ import contextlib
 import csv
 import io
 import json
+import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dataset_builder.filters import Limits, Rejected, check_paraphrase
+from dataset_builder.filters import Limits, Rejected, check_negative, check_paraphrase
+from dataset_builder.generators.negatives import negative
 
 PAIRS = Path(__file__).parent.parent / "tests" / "dataset_builder" / "pairs.tsv"
 
@@ -40,6 +45,15 @@ def reason(caption: str, paraphrase: str, first: str | None = None) -> str | Non
             check_paraphrase(paraphrase, caption, Limits())
         else:
             check_paraphrase(paraphrase, first, Limits(), caption)
+    except Rejected as error:
+        return error.reason
+    return None
+
+
+def negative_reason(caption: str, text: str, paraphrases: Sequence[str] = ()) -> str | None:
+    """Why a text is dropped as a negative, or None."""
+    try:
+        check_negative(text, caption, paraphrases, Limits())
     except Rejected as error:
         return error.reason
     return None
@@ -65,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--triples", nargs="+", default=[], help=".jsonl with caption, paraphrase_1, paraphrase_2")
     parser.add_argument("--negatives", nargs="+", default=[], help=".tsv with caption, negative_caption (, caption2)")
-    parser.add_argument("--show", type=int, default=0, help="print so many lost triples of each file to read")
+    parser.add_argument("--show", type=int, default=0, help="print so many lost triples and negatives of each file")
     parser.add_argument("--captions", help="a file of captions, to measure the speed")
     parser.add_argument("--limit", default="2000", help="of how many captions (default: %(default)s)")
     parser.add_argument("--similarity_model", help="folder or Hub id of a sentence encoder")
@@ -84,9 +98,22 @@ def main() -> None:
         report(Path(path).name, "true", (why for why, *_ in lost))
         for why, *texts in [item for item in lost if item[0]][: args.show]:
             print(f"  {why}: {' | '.join(texts)}")
+        for column in ("paraphrase_1", "paraphrase_2"):
+            as_negatives = (negative_reason(row["caption"], row[column]) for row in rows(path))
+            report(f"{Path(path).name}, {column} as negative", "false", as_negatives)
+        made = [(row, text) for row in rows(path) if (text := negative(row["caption"]))]
+        print(f"{Path(path).name}: rules make a negative of {len(made) / len(rows(path)):.1%} of the captions")
+        reasons = (
+            negative_reason(row["caption"], text, (row["paraphrase_1"], row["paraphrase_2"])) for row, text in made
+        )
+        report(f"{Path(path).name}, negatives by rules", "true", reasons)
+        for row, text in random.Random(0).sample(made, min(args.show, len(made))):
+            print(f"  {row['caption']} | {text}")
     for path in args.negatives:
         table, name = rows(path), "/".join(Path(path).parts[-2:])
         report(name, "false", (reason(row["caption"], row["negative_caption"]) for row in table))
+        as_negatives = (negative_reason(row["caption"], row["negative_caption"]) for row in table)
+        report(f"{name}, as negatives", "true", as_negatives)
         if "caption2" in table[0]:
             report(name, "true", (reason(row["caption"], row["caption2"]) for row in table))
     if args.captions:

@@ -13,7 +13,7 @@ from .errors import InputError, printable, short
 from .generators import Fatal
 from .paraphrase import leading_reason
 from .records import journals, lost_rows
-from .report import print_lost, print_statistics, say
+from .report import has_failed, print_lost, print_statistics, say
 
 PROG = "python -m dataset_builder"
 NOT_ALL = 3  # exit status: see HELP
@@ -46,6 +46,10 @@ Every answer is kept in OUTPUT/journal.sqlite as soon as it comes. Give the same
 and to retry rows that failed. With other prompts or filters the rows are made again; answers to requests that did not
 change are taken from the journal, and the number of calls that are left is said before the first. Another --max_tokens
 asks again only what was cut.
+
+With --negatives a third prompt asks for a text of nearly the caption's words that is not true of its picture, e.g.
+"a cat chases a dog" for "a dog chases a cat". It becomes the column negative, which `train.py --negative_weight` uses.
+A triple whose negative is dropped is kept without it.
 """
 REQUESTS = """Write what is still to be asked to a file, for a batch API: OpenAI's, at half the price, or vLLM's, which
 needs no server.
@@ -243,7 +247,7 @@ def paraphrase(args: argparse.Namespace) -> int:
     is_empty = bool(info["rows"]) and not info["rows"].get("done")
     if progress and progress.reasons and is_empty:
         say(leading_reason(progress.reasons, progress.examples))
-    return NOT_ALL if info["rows"].get("failed") or is_empty else 0
+    return NOT_ALL if has_failed(info) or is_empty else 0
 
 
 def requests(args: argparse.Namespace) -> int:

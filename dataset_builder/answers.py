@@ -79,6 +79,10 @@ _PREAMBLE = re.compile(
 _SECOND_LABEL = re.compile(
     r"\b(?:paraphrase|paraphrased|rephrased|rewritten|reworded|answer|output)(?: \w{1,20})? ?\*{0,2}:", re.IGNORECASE
 )
+# "Changed caption: ..."
+_CHANGED = re.compile(
+    r"\**(?:the |a )?(?:changed|altered|edited|different|negative|contrasting)(?: \w{1,20})? ?\**: *\**", re.IGNORECASE
+)
 _PLACEHOLDER = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|_{3,}|\bX{3,}\b")
 _FENCE = re.compile(r"```\w{0,20}\s*([^`]*)```")
 _LIST_ITEM = re.compile(r"^(?:[-*•>]|\(?\d{1,2}[.)])\s+")
@@ -127,6 +131,13 @@ def clean_answer(answer: str | None, source: str, finish_reason: str = "stop") -
     if is_other_language(text, source):
         raise Rejected("other language")
     return text
+
+
+def clean_negative(answer: str | None, source: str, finish_reason: str = "stop") -> str:
+    """Do as `clean_answer`, where the answer is a negative of the text; what names it one is taken off, too."""
+    text = clean_answer(answer, source, finish_reason)
+    found = None if _CHANGED.match(source) else _CHANGED.match(text)
+    return _unquoted(text[found.end() :].strip(), source) if found else text
 
 
 def _without_template(text: str, source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,10 @@ from datasets import DatasetDict
 
 from . import parquet, scenes
 from .errors import InputError
-from .files import kind_of, lines, parsed_json
+from .files import COMPRESSION, kind_of, lines, parsed_json
 from .partners import Paraphrases
 from .shards import PICTURES, read_samples, texts_of
-from .triples import COLUMNS, TEXT_COLUMNS, is_in_validation, problem_of
+from .triples import COLUMNS, NEGATIVE, TEXT_COLUMNS, is_in_validation, problem_of
 
 CITATION = """@inproceedings{kim-etal-2024-fine,
     title = {Fine-tuning {CLIP} Text Encoders with Two-step Paraphrasing},
@@ -60,7 +61,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
         ParaCLIPParaphrases(config_name="jsonl", data_files="pairs.jsonl")
 
     * `scenes`: the embedded corpus. Splits `train`, `validation` (worded as `train`), `test`, `test_unseen`.
-    * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`.
+    * `jsonl`, `parquet`: files with the columns `image_id`, `caption`, `paraphrase_1`, `paraphrase_2`, and `negative`
+      where the first row of any of them has it.
     * `webdataset`: tar shards as img2dataset writes them, compressed or not. The texts are in each sample's JSON, or
       in files of triples that are named beside the shards, `data_files=["shards/*.tar", "pairs.parquet"]`: these are
       joined by the sample's key (see `partners.Paraphrases`). A shard that is cut is refused.
@@ -94,11 +96,16 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                     "image_id": datasets.Value("string"),
                     **({"image": datasets.Image()} if has_pictures else {}),
                     **{column: datasets.Value("string") for column in TEXT_COLUMNS},
+                    **({NEGATIVE: datasets.Value("string")} if self._have_negatives() else {}),
                 }
             ),
             citation=CITATION,
             license="apache-2.0" if self.config.name == "scenes" else "",
         )
+
+    def _have_negatives(self) -> bool:
+        """Whether any of the files of triples has negatives."""
+        return any(_names_negatives(str(file)) for split in (self.config.data_files or {}).values() for file in split)
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         if self.config.name == "scenes":
@@ -153,6 +160,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                 problem = row if isinstance(row, str) else problem_of(row)
                 if problem is None and self.config.name == "webdataset" and not row["image"]:
                     problem = "has no picture"
+                if problem is None and not isinstance(row.get(NEGATIVE), str | None):
+                    problem = f"has {row[NEGATIVE]!r:.40} as its {NEGATIVE}, which must be a text or null"
                 if problem is not None:
                     bad += 1
                     if bad <= 20 and split == "train":  # the other split reads the same rows
@@ -169,6 +178,8 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
                     )
                 seen.add(key)
                 example = {"image_id": image_id, **{column: row[column] for column in TEXT_COLUMNS}}
+                if NEGATIVE in self.info.features:
+                    example[NEGATIVE] = row.get(NEGATIVE)
                 if "image" in self.info.features:
                     example["image"] = row.get("image") or str(Path(self.config.image_dir) / image_id)
                 yield f"{file} {where}", example
@@ -178,12 +189,23 @@ class ParaCLIPParaphrases(datasets.GeneratorBasedBuilder):
             paraphrases.report_others()
 
 
+def _names_negatives(file: str) -> bool:
+    """Whether a file of triples has negatives; what cannot be read is told when its rows are."""
+    with contextlib.suppress(InputError, OSError, *COMPRESSION):
+        if kind_of(file) == ".parquet":
+            return NEGATIVE in parquet.columns(file)
+        if kind_of(file) == ".jsonl":
+            row = parsed_json(next(lines(file), None))
+            return isinstance(row, dict) and NEGATIVE in row
+    return False
+
+
 def _jsonl_rows(file: str) -> Iterator[tuple[str, Any]]:
     return ((f"line {number}", parsed_json(line)) for number, line in enumerate(lines(file), start=1))
 
 
 def _parquet_rows(file: str) -> Iterator[tuple[str, Any]]:
-    found = [name for name in COLUMNS if name in parquet.columns(file)]
+    found = [name for name in (*COLUMNS, NEGATIVE) if name in parquet.columns(file)]
     rows = parquet.rows(file, found)
     return ((f"row {number}", dict(zip(found, values))) for number, values in enumerate(rows, start=1))
 

@@ -64,7 +64,7 @@ def make_card(
         "languages": _languages(languages),
         "explanations": {
             reason: REASONS.get(reason.split(": ", 1)[-1], "tried again by the next run")
-            for reason in statistics["reasons"]
+            for reason in (*statistics["reasons"], *statistics.get("negative_reasons", ()))
         },
     }
     names = {"repo_id": repo_id, "config_name": config_name, "revision": revision, "license": license}
@@ -82,7 +82,9 @@ def make_card(
         data["size_categories"] = _size_category(data)
     if card is None:
         template = _environment().from_string(TEMPLATE.read_text("utf-8"))
-        return DatasetCard(template.render(card_data=data.to_yaml(), repo_id=repo_id, section=section))
+        has_negatives = "negatives" in statistics
+        text = template.render(card_data=data.to_yaml(), repo_id=repo_id, section=section, negatives=has_negatives)
+        return DatasetCard(text)
     card.text = _replaced(card.text, config_name, section)
     return card
 

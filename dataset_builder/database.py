@@ -27,6 +27,14 @@ CREATE TABLE IF NOT EXISTS asked (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS imports (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 """
+# Only in the journal of a job that makes negatives. `status` and `reason` are as those of a row; a negative that is
+# dropped or failed leaves its row as it is.
+NEGATIVES = """
+CREATE TABLE IF NOT EXISTS negatives (
+    idx INTEGER PRIMARY KEY, recipe INTEGER NOT NULL REFERENCES recipes, negative TEXT, status TEXT NOT NULL,
+    reason TEXT, answer BLOB
+)
+"""
 # What journals of version 0.2 lack: the limit that an answer was asked with, whether it is to be asked again, and the
 # answer for which a row was rejected.
 ADDED = {
@@ -34,7 +42,10 @@ ADDED = {
     "rows": {"answer": "BLOB"},
 }
 # `?1` is a reason with or without its step, e.g. "step 1: refused"; NULL is any.
-OF_REASON = "(?1 IS NULL OR reason = ?1 OR reason IN ('caption: ' || ?1, 'step 1: ' || ?1, 'step 2: ' || ?1))"
+OF_REASON = (
+    "(?1 IS NULL OR reason = ?1 "
+    "OR reason IN ('caption: ' || ?1, 'step 1: ' || ?1, 'step 2: ' || ?1, 'step 3: ' || ?1))"
+)
 
 REMEDIES = {  # a part of what SQLite says -> what it means, and the way out
     "is full": "the disk is full. Free some space and give the same command again; what was answered before is kept.",
@@ -83,6 +94,11 @@ def read(path: Path) -> Iterator[sqlite3.Connection]:
             )
             db.execute(f"CREATE TEMP VIEW {table} AS SELECT *, {more} FROM main.{table}")  # hides the table itself
         yield db
+
+
+def has_negatives(db: sqlite3.Connection) -> bool:
+    """Whether a journal has the table `negatives`."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'negatives'").fetchone() is not None
 
 
 def missing(db: sqlite3.Connection) -> dict[str, dict[str, str]]:

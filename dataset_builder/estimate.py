@@ -24,11 +24,11 @@ class Estimate:
 
     Args:
         generator: what would answer.
-        prompts: of step 1 and step 2.
+        prompts: of step 1 and step 2, and of step 3 where there are negatives.
         average: tokens in and out of an answer in the journal, or None.
     """
 
-    def __init__(self, generator: Generator, prompts: tuple[str, str], average: tuple[float, float] | None):
+    def __init__(self, generator: Generator, prompts: tuple[str, ...], average: tuple[float, float] | None):
         self.calls: Counter[int] = Counter()  # by step
         self.first: list[Request] = []  # three to show
         self._average = average
@@ -39,7 +39,7 @@ class Estimate:
         self._seen: set[int] = set()  # 64-bit hashes: about 60 bytes per request, however long the texts are
 
     def __call__(self, request: Request) -> None:
-        """Count a request, and the second step that follows if its answer can be used."""
+        """Count a request, and the steps that follow if its answer can be used."""
         hashed = int.from_bytes(request.key[:8], "big")
         if hashed in self._seen:
             return
@@ -48,7 +48,8 @@ class Estimate:
             self.first.append(request)
         self._count(request.step, len(request.prompt), len(request.text))
         if request.step == 1:
-            self._count(2, len(self._prompts[1]) + len(request.text), len(request.text))
+            for step, prompt in enumerate(self._prompts[1:], start=2):
+                self._count(step, len(prompt) + len(request.text), len(request.text))
 
     def _count(self, step: int, prompt: int, text: int) -> None:
         self.calls[step] += 1
@@ -67,8 +68,9 @@ class Estimate:
                 "for the reply, answers as long as their texts; thoughts are not counted"
             )
         money = cost(self._tokens_in, self._tokens_out)
+        third = f" and {self.calls[3]:,} of step 3" if len(self._prompts) > 2 else ""
         price = "" if money is None else f", cost {money:,.2f}" if money >= 1 else f", cost {money:.2g}"
         return (
-            f"{self.calls[1]:,} calls of step 1 and at most {self.calls[2]:,} of step 2 are left: about "
+            f"{self.calls[1]:,} calls of step 1 and at most {self.calls[2]:,} of step 2{third} are left: about "
             f"{self._tokens_in:,.0f} tokens in and {self._tokens_out:,.0f} out{price} ({how})."
         )

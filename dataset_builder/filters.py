@@ -1,20 +1,23 @@
 """What is dropped on the way to a corpus, and why: every check has a reason, and every reason is counted.
 
 `check_caption` asks whether a text is worth a call, `answers.clean_answer` what the language model really said, and
-`check_paraphrase` whether that still means the same, in other words. Each raises `Rejected` with one of `REASONS`.
+`check_paraphrase` whether that still means the same, in other words; `check_negative` whether a negative does not.
+Each raises `Rejected` with one of `REASONS`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from .language import surely
 from .pii import has_personal_data
-from .wording import contradiction, digits_differ
+from .wording import contradiction, digits_differ, says_the_same, shared_words
 
 VERSION = 2  # part of the recipe: raise it when a filter changes, and rows are made again from the answers
+NEGATIVE_VERSION = 1  # the same of `check_negative`, in the recipe of a job that makes negatives
 
 REASONS = {
     # of a caption
@@ -54,6 +57,9 @@ REASONS = {
     "meaning": "less similar to the text than `min_similarity`",
     "copy": "more similar to the text than `max_similarity`",
     "entailment": "does not follow from the text, or the text from it, with `min_entailment`",
+    # of a negative, which may also be "unchanged": the same as the caption or a paraphrase
+    "same meaning": "a negative that may be true of the picture: it says the same, or only less",
+    "unrelated": "a negative that shares too few words with the caption",
 }
 
 
@@ -136,6 +142,12 @@ def check_characters(text: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- paraphrases
+# How much of its words a negative shares with its caption: one that shares less is another caption, and easy to tell
+# apart. Where no contradiction is seen, it may be a paraphrase, which shares less than the prompt asks for.
+MIN_SHARED, MIN_SHARED_UNSEEN = 0.5, 0.75
+_ECHO = re.compile(r"change one detail|the same picture", re.IGNORECASE)  # of the prompt for negatives
+
+
 def check_paraphrase(paraphrase: str, source: str, limits: Limits, caption: str | None = None) -> None:
     """Raise Rejected if the wording did not change, or if the meaning surely did.
 
@@ -145,10 +157,7 @@ def check_paraphrase(paraphrase: str, source: str, limits: Limits, caption: str 
         limits: `max_length_ratio` and `drop_pii` count.
         caption: x, which x'' must neither repeat nor contradict.
     """
-    if not 1 / limits.max_length_ratio <= len(paraphrase) / len(source) <= limits.max_length_ratio:
-        raise Rejected("length")
-    if limits.drop_pii and has_personal_data(paraphrase):
-        raise Rejected("personal data")
+    _check_answer(paraphrase, source, limits)
     is_english = surely(source) in ("en", None)
     for text in dict.fromkeys((source, caption or source)):
         if _bare(paraphrase) == _bare(text):
@@ -157,6 +166,36 @@ def check_paraphrase(paraphrase: str, source: str, limits: Limits, caption: str 
             raise Rejected("numbers")
         if is_english and (reason := contradiction(text, paraphrase)):
             raise Rejected(reason)
+
+
+def check_negative(negative: str, caption: str, paraphrases: Sequence[str], limits: Limits) -> None:
+    """Raise Rejected if a negative is far from its caption, or if it may be true of the same picture.
+
+    Args:
+        negative: of `caption`.
+        caption: x.
+        paraphrases: x' and x'', which it must not repeat either.
+        limits: `max_length_ratio` and `drop_pii` count.
+    """
+    _check_answer(negative, caption, limits)
+    if _ECHO.search(negative) and not _ECHO.search(caption):
+        raise Rejected("echoed prompt")
+    texts = dict.fromkeys((caption, *paraphrases))
+    if _bare(negative) in map(_bare, texts):
+        raise Rejected("unchanged")
+    is_english = surely(caption) in ("en", None)
+    if is_english and any(says_the_same(text, negative) for text in texts):
+        raise Rejected("same meaning")
+    is_seen = is_english and contradiction(caption, negative) is not None
+    if shared_words(caption, negative) < (MIN_SHARED if is_seen else MIN_SHARED_UNSEEN):
+        raise Rejected("unrelated")
+
+
+def _check_answer(answer: str, source: str, limits: Limits) -> None:
+    if not 1 / limits.max_length_ratio <= len(answer) / len(source) <= limits.max_length_ratio:
+        raise Rejected("length")
+    if limits.drop_pii and has_personal_data(answer):
+        raise Rejected("personal data")
 
 
 def _bare(text: str) -> list[str]:
@@ -186,6 +225,13 @@ def checks_done(recipe: dict) -> list[str]:
         said.append(f"By similarity: cosines by {model} are between {low:g} and {high:g}.")
     if model := recipe.get("nli_model"):
         said.append(f"By entailment both ways: {model} gives at least {limits['min_entailment']:g} to each.")
+    if version := recipe.get("negative_filters"):
+        said.append(
+            f"Negatives (version {version} of their filters) repeat neither caption nor paraphrase, do not "
+            f"only reorder it or leave words out, and share at least {MIN_SHARED:.0%} of the caption's words, or "
+            f"{MIN_SHARED_UNSEEN:.0%} where the checks by words see no contradiction"
+            + (f"; by {model} they and the caption do not follow from each other." if model else ".")
+        )
     missing = [
         what
         for what, done in (

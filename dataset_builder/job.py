@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .errors import InputError, check_range, printable, short
 from .estimate import Estimate
-from .filters import VERSION, Limits, Rejected, normalized
+from .filters import NEGATIVE_VERSION, VERSION, Limits, Rejected, normalized
 from .generators import Generator
 from .journal import Journal, Reader, snapshot
 from .paraphrase import PROMPT_1, PROMPT_2, Check, Paraphraser, Progress, Request
@@ -31,7 +31,7 @@ class Job:
         source: the captions.
         generator: name of the backend, as the corpus and its card report it.
         make_generator: makes the generator, in the process that runs the job.
-        prompts: of step 1 and step 2, with one `{}` each.
+        prompts: of step 1 and step 2, with one `{}` each; a third one asks for negatives.
         limits: thresholds of the filters.
         similarity_model: a sentence encoder's folder or Hub id, for the filter by meaning.
         nli_model: an entailment model's folder or Hub id, for the same.
@@ -48,7 +48,7 @@ class Job:
     source: Source
     generator: str
     make_generator: Callable[[], Generator]
-    prompts: tuple[str, str] = (PROMPT_1, PROMPT_2)
+    prompts: tuple[str, ...] = (PROMPT_1, PROMPT_2)
     limits: Limits = field(default_factory=Limits)
     similarity_model: str | None = None
     nli_model: str | None = None
@@ -95,10 +95,11 @@ class Job:
             "where": self.source.where,
             "split": self.source.split,
             "filters": VERSION,
+            **({"negative_filters": NEGATIVE_VERSION} if len(self.prompts) > 2 else {}),
         }
 
     def checks(self) -> Sequence[Check]:
-        """The filters by meaning, whose models are loaded here."""
+        """The filters by meaning, whose models are loaded here; that by `nli_model` is the last."""
         if self.similarity_model is None and self.nli_model is None:
             return ()
         from .meaning import meaning_checks
@@ -198,7 +199,7 @@ async def foretell(
         read = await settle(job, generator, journal, checks, missing=estimate)
         tell(f"{made(read):,} rows are settled without a call. {estimate.told(job.cost)}")
     elif (total := job.source.total()) is not None:
-        tell(f"{total:,} rows, at most {2 * total:,} calls.")
+        tell(f"{total:,} rows, at most {len(job.prompts) * total:,} calls.")
 
 
 def dry_run(job: Job, tell: Callable[[str], None]) -> None:
@@ -212,6 +213,8 @@ def dry_run(job: Job, tell: Callable[[str], None]) -> None:
         tell(f"step {request.step}: {request.prompt}")
         if request.step == 1:
             tell(f"step 2: {job.prompts[1].replace('{}', '<the answer to step 1>', 1)}")
+            for prompt in job.prompts[2:]:
+                tell(f"step 3: {prompt.replace('{}', request.text, 1)}")
     tell(f"{read.outcomes.total():,} rows: {read.outcomes['known']:,} are settled, {made(read):,} need no call.")
     for reason, count in read.reasons.most_common():
         captions = [repr(caption) for caption, _ in read.examples.get(reason, ())]
@@ -246,7 +249,7 @@ async def settle(
     part: Part | None = None,
     missing: Callable[[Request], None] | None = None,
 ) -> Progress:
-    """Run both steps over the captions, with a progress bar; with `missing`, without a call (see `Paraphraser`)."""
+    """Run the steps over the captions, with a progress bar; with `missing`, without a call (see `Paraphraser`)."""
     paraphraser = Paraphraser(
         generator,
         journal,
@@ -254,6 +257,7 @@ async def settle(
         limits=job.limits,
         concurrency=job.concurrency,
         checks=checks,
+        entails=checks[-1] if checks and job.nli_model else None,
         early_stop=job.early_stop,
         missing=missing,
     )

@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from .database import OF_REASON, SCHEMA, check_plain, check_texts, missing, read, told
+from .database import NEGATIVES, OF_REASON, SCHEMA, check_plain, check_texts, has_negatives, missing, read, told
 
 ENOUGH = 20  # answers whose average of tokens says something
 
@@ -34,6 +34,9 @@ ON CONFLICT (key) DO UPDATE SET text = excluded.text, finish_reason = excluded.f
 ADD_ROW = """
 INSERT OR REPLACE INTO rows (recipe, idx, image_id, caption, paraphrase_1, paraphrase_2, status, reason, answer)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_NEGATIVE = """
+INSERT OR REPLACE INTO negatives (recipe, idx, negative, status, reason, answer) VALUES (?, ?, ?, ?, ?, ?)
 """
 
 
@@ -59,6 +62,17 @@ class Row:
     caption: str
     paraphrase_1: str | None
     paraphrase_2: str | None
+    status: str
+    reason: str | None = None
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Negative:
+    """What became of a finished row's negative: `status`, `reason` and `answer` as of a `Row`."""
+
+    idx: int
+    negative: str | None
     status: str
     reason: str | None = None
     answer: bytes | None = None
@@ -91,6 +105,7 @@ class Reader:
     def __init__(self, journals: list[tuple[Path, sqlite3.Connection]], recipe: dict | None = None):
         self._journals = journals
         self._recipe = _json(recipe)
+        self._makes_negatives = makes_negatives(recipe)
         self._old_limits: set[int] = set()
         for path, db in journals:
             with told(path):
@@ -131,9 +146,15 @@ class Reader:
         """The rows `first`..`last` by `idx`: image_id, caption, and whether this recipe needs no more work on it."""
         rows: dict[int, tuple[str, str, bool]] = {}
         for path, db in self._journals:
+            settled = "status != 'failed'"
             with told(path):
+                if self._makes_negatives and has_negatives(db):
+                    settled = (
+                        "(status = 'rejected' OR status = 'done' AND EXISTS (SELECT 1 FROM negatives AS n "
+                        "WHERE n.idx = rows.idx AND n.recipe = rows.recipe AND n.status != 'failed'))"
+                    )
                 found = db.execute(
-                    "SELECT idx, image_id, caption, status != 'failed' AND recipes.recipe = ? FROM rows "
+                    f"SELECT idx, image_id, caption, {settled} AND recipes.recipe = ? FROM rows "
                     "JOIN recipes ON recipes.id = rows.recipe WHERE idx BETWEEN ? AND ?",
                     (self._recipe, first, last),
                 )
@@ -164,6 +185,9 @@ class Reader:
         return (counts[1] / counts[0], counts[2] / counts[0]) if counts[0] >= ENOUGH else None
 
     async def add_row(self, row: Row) -> None:
+        """Keep nothing."""
+
+    async def add_negative(self, negative: Negative) -> None:
         """Keep nothing."""
 
 
@@ -204,6 +228,8 @@ class Journal(Reader):
             for table, columns in missing(self._db).items():
                 for column, kind in columns.items():
                     self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+            if makes_negatives(recipe):
+                self._db.execute(NEGATIVES)
             if recipe is not None:
                 with self._db:
                     self._db.execute("INSERT OR IGNORE INTO recipes (recipe) VALUES (?)", (_json(recipe),))
@@ -223,6 +249,10 @@ class Journal(Reader):
     def add_row(self, row: Row) -> asyncio.Future:  # type: ignore[override]
         """Keep what became of a row."""
         return self._put(ADD_ROW, (self._recipe_id, *astuple(row)))
+
+    def add_negative(self, negative: Negative) -> asyncio.Future:  # type: ignore[override]
+        """Keep what became of a row's negative."""
+        return self._put(ADD_NEGATIVE, (self._recipe_id, *astuple(negative)))
 
     def source(self) -> dict:
         """The fingerprint of the captions, or {} where none was kept yet."""
@@ -252,23 +282,33 @@ class Journal(Reader):
     def ask_again(self, reason: str) -> int:
         """Have the rows whose answers were rejected for `reason` done again, with new ones. Returns how many."""
         rejected = f"status = 'rejected' AND {OF_REASON}"
+        count = 0
         with self.transaction() as db:
-            (answers,) = db.execute(f"SELECT COUNT(answer) FROM rows WHERE {rejected}", (reason,)).fetchone()
-            db.execute(
-                f"UPDATE answers SET stale = 1 WHERE key IN (SELECT answer FROM rows WHERE {rejected})", (reason,)
-            )
-            db.execute(
-                "UPDATE rows SET status = 'failed', reason = 'step ' || substr(reason, 6, 1) || ': to be asked again' "
-                f"WHERE answer IS NOT NULL AND {rejected}",
-                (reason,),
-            )
-        return answers
+            for table in _with_reasons(db):
+                (answers,) = db.execute(f"SELECT COUNT(answer) FROM {table} WHERE {rejected}", (reason,)).fetchone()
+                db.execute(
+                    f"UPDATE answers SET stale = 1 WHERE key IN (SELECT answer FROM {table} WHERE {rejected})",
+                    (reason,),
+                )
+                db.execute(
+                    f"UPDATE {table} SET status = 'failed', "
+                    "reason = 'step ' || substr(reason, 6, 1) || ': to be asked again' "
+                    f"WHERE answer IS NOT NULL AND {rejected}",
+                    (reason,),
+                )
+                count += answers
+        return count
 
     def rejected_answers(self) -> list[str]:
         """The reasons for which answers were rejected."""
         with self.transaction() as db:
-            found = db.execute("SELECT DISTINCT reason FROM rows WHERE answer IS NOT NULL AND status = 'rejected'")
-            return sorted(reason for (reason,) in found)
+            return sorted(
+                reason
+                for table in _with_reasons(db)
+                for (reason,) in db.execute(
+                    f"SELECT DISTINCT reason FROM {table} WHERE answer IS NOT NULL AND status = 'rejected'"
+                )
+            )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -321,6 +361,16 @@ def _settle(futures: list[asyncio.Future], error: Exception | None) -> None:
             future.set_result(None)
         else:
             future.set_exception(error)
+
+
+def _with_reasons(db: sqlite3.Connection) -> tuple[str, ...]:
+    """The tables that say why an answer was rejected."""
+    return ("rows", "negatives") if has_negatives(db) else ("rows",)
+
+
+def makes_negatives(recipe: dict | None) -> bool:
+    """Whether a job asks for negatives, too: its recipe has a third prompt."""
+    return len((recipe or {}).get("prompts", ())) > 2
 
 
 def _old_limit(recipe: str) -> int:

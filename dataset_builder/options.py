@@ -7,10 +7,11 @@ import functools
 from pathlib import Path
 
 from . import sources
+from .errors import InputError
 from .filters import Limits
 from .generators import add_model_arguments, openai, rules, transformers
 from .job import Job
-from .paraphrase import PROMPT_1, PROMPT_2
+from .paraphrase import PROMPT_1, PROMPT_2, PROMPT_3
 
 GENERATORS = {"openai": openai, "transformers": transformers, "rules": rules}
 
@@ -72,6 +73,16 @@ def add_generator(parser: argparse.ArgumentParser, backends: tuple[str, ...] = t
         "--prompt_2",
         default=PROMPT_2,
         help="prompt of step 2; {} stands for the first paraphrase (default: %(default)s)",
+    )
+    group.add_argument(
+        "--negatives",
+        action="store_true",
+        help="also ask for a hard negative of each caption: nearly its words, and another picture. It becomes the "
+        "column negative, where it passes the filters (default: no)",
+    )
+    group.add_argument(
+        "--prompt_3",
+        help=f"prompt of --negatives; {{}} stands for the caption (default: {PROMPT_3})",
     )
     for name in backends:
         GENERATORS[name].add_arguments(parser.add_argument_group(f"generator {name}"))
@@ -173,12 +184,14 @@ def source_of(args: argparse.Namespace) -> sources.Source:
 
 def job_of(args: argparse.Namespace) -> Job:
     """Return the job that was asked for. Raises InputError."""
+    if args.prompt_3 is not None and not args.negatives:
+        raise InputError("--prompt_3 asks for negatives: add --negatives, or leave it out.")
     return Job(
         output=Path(args.output),
         generator=args.generator,
         make_generator=functools.partial(GENERATORS[args.generator].from_args, args),
         source=source_of(args),
-        prompts=(args.prompt_1, args.prompt_2),
+        prompts=(args.prompt_1, args.prompt_2, *([args.prompt_3 or PROMPT_3] if args.negatives else [])),
         limits=Limits(
             min_words=args.min_words,
             max_words=args.max_words,

@@ -1,23 +1,32 @@
-"""Two-step paraphrasing (paper, section 3.1): caption x -> x' -> x'', resumable, and no answer paid for twice."""
+"""Two-step paraphrasing (paper, section 3.1): caption x -> x' -> x'', resumable, and no answer paid for twice.
+
+A third prompt, where there is one, asks for a negative of x: nearly its words, and another picture.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .answers import clean_answer
+from .answers import clean_answer, clean_negative
 from .errors import InputError, short
-from .filters import REASONS, LeftOut, Limits, Rejected, check_caption, check_paraphrase
+from .filters import REASONS, LeftOut, Limits, Rejected, check_caption, check_negative, check_paraphrase
 from .generators import CallFailed, Fatal, Generator
-from .journal import Answer, Journal, Reader, Row, storable
+from .journal import Answer, Journal, Negative, Reader, Row, storable
 from .sources import CaptionRow
 
 # The authors' prompts (paper, appendix).
 PROMPT_1 = 'Paraphrase the given caption "{}" concisely while preserving the meaning.'
 PROMPT_2 = 'Paraphrase the given text "{}" concisely while preserving the meaning and avoiding use of existing words.'
+# Ours, in the same voice; for the column `negative`.
+PROMPT_3 = (
+    'Change one detail of the given caption "{}", such as who does what, an attribute, a number or a direction, so '
+    "that it no longer describes the same picture, while keeping all other words."
+)
 
 BLOCK = 1000  # rows looked up at once
 FIRST, LOST = 500, 0.9  # where this share of the first rows is dropped, the job stops
@@ -41,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Request:
-    """A call that has to be made: `prompt`, which holds `text`, in step 1 or 2; `key` is that of its answer."""
+    """A call that has to be made: `prompt`, which holds `text`, in step 1, 2 or 3; `key` is that of its answer."""
 
     key: bytes
     prompt: str
@@ -54,15 +63,16 @@ class _Missing(Exception):  # noqa: N818 (an outcome, not a bug)
 
 
 class Paraphraser:
-    """Runs both steps over rows, `concurrency` calls in flight at a time.
+    """Runs the steps over rows, `concurrency` calls in flight at a time.
 
     Args:
         generator: what writes the answers.
         journal: where answers and rows are kept.
-        prompts: two templates with one `{}` each.
+        prompts: two templates with one `{}` each; a third one asks for negatives.
         limits: thresholds of the filters.
         concurrency: how many calls are in flight at most.
         checks: more filters, each of which raises Rejected.
+        entails: one of them; it raises Rejected unless two texts follow from each other, which drops a negative.
         early_stop: whether to stop where `LOST` of the `FIRST` rows are rejected or failed.
         missing: if it is given, nothing is asked. It gets each request that would be made; rows that need one stay
             open, and the others are settled by the answers in the journal.
@@ -73,10 +83,11 @@ class Paraphraser:
         generator: Generator,
         journal: Journal | Reader,
         *,
-        prompts: tuple[str, str] = (PROMPT_1, PROMPT_2),
+        prompts: tuple[str, ...] = (PROMPT_1, PROMPT_2),
         limits: Limits = Limits(),  # noqa: B008 (frozen)
         concurrency: int = 64,
         checks: Sequence[Check] = (),
+        entails: Check | None = None,
         early_stop: bool = True,
         missing: Callable[[Request], None] | None = None,
     ):
@@ -86,6 +97,7 @@ class Paraphraser:
         self.limits = limits
         self.concurrency = concurrency
         self.checks = checks
+        self.entails = entails
         self.early_stop = early_stop
         self.missing = missing
         self.progress = Progress()
@@ -166,16 +178,21 @@ class Paraphraser:
     async def _row(self, idx: int, image_id: str, caption: object, is_early: bool) -> None:
         paraphrases: list[str] = []
         stage, status, reason = "caption", "done", None
-        key, said = None, ""
+        key, said, negative = None, "", None
         try:
             text = original = check_caption(caption, self.limits)
-            for step, prompt in enumerate(self.prompts, start=1):
+            for step, prompt in enumerate(self.prompts[:2], start=1):
                 stage = f"step {step}"
                 key, answer = await self._answer(prompt.replace("{}", text, 1), text, step)
                 said = answer.text
                 text = await self._checked(answer, text, original)
                 paraphrases.append(text)
+            if len(self.prompts) > 2:
+                negative, said = await self._negative(idx, original, paraphrases)
         except _Missing:
+            if len(paraphrases) == 1 and len(self.prompts) > 2:  # asked in the same round as x''
+                with contextlib.suppress(_Missing):
+                    await self._answer(self._prompt_3(original), original, 3)
             self.progress.outcomes["open"] += 1
             return
         except Rejected as error:
@@ -185,13 +202,19 @@ class Paraphraser:
             self._failed_in_a_row += 1
         first, second = (*paraphrases, None, None)[:2]
         rejected_for = key if status == "rejected" else None
-        await self.journal.add_row(Row(idx, image_id, str(caption), first, second, status, reason, rejected_for))
+        kept = [self.journal.add_row(Row(idx, image_id, str(caption), first, second, status, reason, rejected_for))]
+        if negative is not None:
+            kept.append(self.journal.add_negative(negative))
+            if negative.reason:
+                self.progress.reasons[negative.reason] += 1
+        await asyncio.gather(*kept)
         self.progress.outcomes[status] += 1
         if reason:
             self.progress.reasons[reason] += 1
             self._check_early(reason, caption, said, is_early)
         if self._failed_in_a_row > 4 * self.concurrency:
             words = f", where the endpoint says: {said}" if said else ""
+            reason = negative.reason if negative else reason
             raise Fatal(
                 f"{self._failed_in_a_row} calls failed one after another, the last with {reason!r}{words}. What was "
                 "answered is kept. See to it, and give the same command again."
@@ -222,6 +245,34 @@ class Paraphraser:
             for compared in dict.fromkeys((text, original)):
                 await check(compared, paraphrase)
         return paraphrase
+
+    async def _negative(self, idx: int, caption: str, paraphrases: list[str]) -> tuple[Negative, str]:
+        """What becomes of the negative of a caption, and what was said. Raises _Missing."""
+        key = None
+        try:
+            key, answer = await self._answer(self._prompt_3(caption), caption, 3)
+            text = clean_negative(answer.text, caption, answer.finish_reason)
+            check_negative(text, caption, paraphrases, self.limits)
+            if self.entails is not None:
+                await self._check_entailment(caption, text)
+        except Rejected as error:
+            return Negative(idx, None, "rejected", f"step 3: {error.reason}", key), answer.text
+        except CallFailed as error:
+            self._failed_in_a_row += 1
+            return Negative(idx, None, "failed", f"step 3: {error}"), error.said
+        return Negative(idx, text, "done"), answer.text
+
+    async def _check_entailment(self, caption: str, negative: str) -> None:
+        """Raises Rejected where each of the two follows from the other."""
+        assert self.entails is not None
+        try:
+            await self.entails(caption, negative)
+        except Rejected:
+            return
+        raise Rejected("same meaning")
+
+    def _prompt_3(self, caption: str) -> str:
+        return self.prompts[2].replace("{}", caption, 1)
 
     async def _answer(self, prompt: str, text: str, step: int) -> tuple[bytes, Answer]:
         """Its key and the answer: from the journal, from a call under way for the same request, or from a new call."""

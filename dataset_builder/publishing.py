@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
@@ -21,7 +22,7 @@ from huggingface_hub.utils import validate_repo_id
 from tqdm.auto import tqdm
 
 from .card import make_card, measured_languages
-from .corpus import SCHEMA, statistics, triples, write_parquet
+from .corpus import schema, statistics, triples, write_parquet
 from .errors import InputError, check_range, one_sentence
 from .hub import bound_waits
 from .triples import is_in_validation
@@ -94,13 +95,14 @@ def _write_splits(
     step = max(1, facts["rows"].get("done", 0) // MEASURED)
     files: dict[str, list[Path]] = {}
     chosen: list[dict] = []
+    columns = schema(corpus_dir)
     for split in ("train", "validation"):
         rows = (
             row
             for row in triples(corpus_dir, duplicates if split == "train" else None)
             if is_in_validation(row["image_id"], validation_percentage) == (split == "validation")
         )
-        if found := _write_files(_sampled(tqdm(rows, unit="row", desc=split), step, chosen), folder, split):
+        if found := _write_files(_sampled(tqdm(rows, unit="row", desc=split), step, chosen), folder, split, columns):
             files[split] = found
     if not files:
         raise InputError(
@@ -118,10 +120,10 @@ def _sampled(rows: Iterable[dict], step: int, chosen: list[dict]) -> Iterator[di
         yield row
 
 
-def _write_files(rows: Iterator[dict], folder: Path, split: str) -> list[Path]:
+def _write_files(rows: Iterator[dict], folder: Path, split: str, columns: pa.Schema) -> list[Path]:
     """Write files of at most ROWS_PER_FILE rows, always the same for the same rows."""
     parts: list[Path] = []
-    while write_parquet(itertools.islice(rows, ROWS_PER_FILE), path := folder / f"{split}-{len(parts):05d}"):
+    while write_parquet(itertools.islice(rows, ROWS_PER_FILE), path := folder / f"{split}-{len(parts):05d}", columns):
         parts.append(path)
     path.unlink()
     return [part.rename(f"{part}-of-{len(parts):05d}.parquet") for part in parts]
@@ -135,7 +137,7 @@ def _info(files: dict[str, list[Path]]) -> datasets.DatasetInfo:
         num_bytes = sum(each.row_group(i).total_byte_size for each in found for i in range(each.num_row_groups))
         splits.add(datasets.SplitInfo(name, num_bytes, sum(each.num_rows for each in found)))
     return datasets.DatasetInfo(
-        features=datasets.Features.from_arrow_schema(SCHEMA),
+        features=datasets.Features.from_arrow_schema(pq.read_schema(next(iter(files.values()))[0])),
         splits=splits,
         download_size=sum(path.stat().st_size for paths in files.values() for path in paths),
         dataset_size=sum(split.num_bytes for split in splits.values()),

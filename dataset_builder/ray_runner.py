@@ -25,7 +25,7 @@ from typing import Any
 
 from huggingface_hub import get_token
 
-from .database import told
+from .database import NEGATIVES, told
 from .errors import InputError, check_range
 from .generators import Fatal
 from .job import Job, Part, check_layout, check_source, foretell, run
@@ -203,6 +203,13 @@ def absorb(journal: Path, other: Path) -> None:
                 "status, reason, answer FROM other.rows JOIN other.recipes AS theirs ON theirs.id = other.rows.recipe "
                 "JOIN main.recipes AS mine ON mine.recipe = theirs.recipe"
             )
+            if db.execute("SELECT 1 FROM other.sqlite_master WHERE name = 'negatives'").fetchone():
+                db.execute(NEGATIVES)
+                db.execute(
+                    "INSERT OR IGNORE INTO negatives SELECT idx, mine.id, negative, status, reason, answer "
+                    "FROM other.negatives JOIN other.recipes AS theirs ON theirs.id = other.negatives.recipe "
+                    "JOIN main.recipes AS mine ON mine.recipe = theirs.recipe"
+                )
 
 
 def _copy(local: Path, shared: Path) -> None:

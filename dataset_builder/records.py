@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from .database import OF_REASON, check_texts, read
+from .database import OF_REASON, check_texts, has_negatives, read
 from .errors import InputError
 
 
@@ -31,6 +32,24 @@ def tally(path: Path) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         check_texts("a status or a reason", *rows, *reasons)
         found = db.execute("SELECT COUNT(*), TOTAL(tokens_in), TOTAL(tokens_out) FROM answers").fetchone()
         return rows, reasons, dict(zip(("answers", "tokens_in", "tokens_out"), map(int, found)))
+
+
+def negatives_tally(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """How many negatives of finished rows a journal has by status, and by reason; nothing where none was wanted."""
+    with read(path) as db:
+        if not has_negatives(db):
+            return {}, {}
+        found = [
+            dict(
+                db.execute(
+                    f"SELECT n.{name}, COUNT(*) FROM negatives AS n JOIN rows ON rows.idx = n.idx "
+                    f"AND rows.recipe = n.recipe WHERE rows.status = 'done' AND n.{name} IS NOT NULL GROUP BY n.{name}"
+                )
+            )
+            for name in ("status", "reason")
+        ]
+        check_texts("a status or a reason", *found[0], *found[1])
+        return found[0], found[1]
 
 
 def recipes(corpus_dir: str | Path) -> list[dict]:
@@ -56,29 +75,41 @@ def latest_source(corpus_dir: str | Path) -> dict:
         return json.loads(found[0]) if found else {}
 
 
-def done_rows(path: Path) -> Iterator[tuple[int, str, str, str, str, dict]]:
-    """(idx, image_id, caption, paraphrase_1, paraphrase_2, recipe) of the finished rows, by `idx`."""
+def done_rows(path: Path) -> Iterator[tuple[int, str, str, str, str, dict, str | None]]:
+    """(idx, image_id, caption, paraphrase_1, paraphrase_2, recipe, negative) of the finished rows, by `idx`."""
     parsed = functools.cache(_recipe)  # a corpus has few recipes, and each row names one
     with read(path) as db:
-        for idx, *texts, recipe in db.execute(
-            "SELECT idx, image_id, caption, paraphrase_1, paraphrase_2, recipes.recipe FROM rows "
-            "JOIN recipes ON recipes.id = rows.recipe WHERE status = 'done' ORDER BY idx"
+        column, joined = "NULL", ""
+        if has_negatives(db):
+            column = "n.negative"
+            joined = "LEFT JOIN negatives AS n ON n.idx = rows.idx AND n.recipe = rows.recipe "
+        for idx, *texts, recipe, negative in db.execute(
+            f"SELECT rows.idx, image_id, caption, paraphrase_1, paraphrase_2, recipes.recipe, {column} FROM rows "
+            f"JOIN recipes ON recipes.id = rows.recipe {joined}WHERE rows.status = 'done' ORDER BY rows.idx"
         ):
-            check_texts(f"row {idx + 1}", *texts)
-            yield idx, *texts, parsed(recipe)
+            check_texts(f"row {idx + 1}", *texts, *([] if negative is None else [negative]))
+            yield idx, *texts, parsed(recipe), negative
 
 
 def lost_rows(path: Path, reason: str | None = None) -> Iterator[dict]:
     """The rows that are rejected or failed, by `idx`, with the answer as it came; of one `reason` or all.
 
+    Then come the negatives of finished rows that are rejected or failed, as rows of "step 3".
+
     A reason is one of `filters.REASONS`, or with its step as in `tally`, e.g. "step 1: refused".
     """
+    lost = (
+        "SELECT idx, image_id, caption, status, reason, text, finish_reason FROM {} AS lost "
+        f"LEFT JOIN answers ON answers.key = lost.answer WHERE status != 'done' AND {OF_REASON} ORDER BY idx"
+    )
+    of_finished = (
+        "(SELECT rows.idx, image_id, caption, n.status, n.reason, n.answer FROM negatives AS n JOIN rows "
+        "ON rows.idx = n.idx AND rows.recipe = n.recipe WHERE rows.status = 'done')"
+    )
     with read(path) as db:
-        for idx, image_id, caption, status, why, *answer in db.execute(
-            "SELECT idx, image_id, caption, status, reason, text, finish_reason FROM rows "
-            f"LEFT JOIN answers ON answers.key = rows.answer WHERE status != 'done' AND {OF_REASON} ORDER BY idx",
-            (reason,),
-        ):
+        tables = ["rows", of_finished] if has_negatives(db) else ["rows"]
+        found = itertools.chain.from_iterable(db.execute(lost.format(table), (reason,)) for table in tables)
+        for idx, image_id, caption, status, why, *answer in found:
             check_texts(f"row {idx + 1}", image_id, status, why)
             step, _, why = why.partition(": ")
             row = {"index": idx, "image_id": image_id, "caption": caption, "status": status, "step": step}

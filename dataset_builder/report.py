@@ -23,9 +23,18 @@ def print_statistics(info: dict) -> None:
     say(f"{total:,} rows: " + ", ".join(f"{count:,} {status}" for status, count in sorted(info["rows"].items())))
     for reason, count in info["reasons"].items():
         say(f"  {count:>9,}  {count / total:6.1%}  {reason}")
+    if negatives := info.get("negatives"):
+        say("Negatives: " + ", ".join(f"{count:,} {status}" for status, count in sorted(negatives.items())))
+        for reason, count in info["negative_reasons"].items():
+            say(f"  {count:>9,}  {count / sum(negatives.values()):6.1%}  {reason}")
     say(f"{info['answers']:,} answers, {info['tokens_in']:,} tokens in, {info['tokens_out']:,} out")
-    if info["rows"].get("failed"):
+    if has_failed(info):
         say("Give the same command again to retry the failed rows.")
+
+
+def has_failed(info: dict) -> bool:
+    """Whether rows or negatives failed, which the next run tries again."""
+    return bool(info["rows"].get("failed") or info.get("negatives", {}).get("failed"))
 
 
 def print_lost(rows: Iterable[dict], as_table: bool) -> None:

@@ -52,7 +52,7 @@ class Generator(Protocol):
     retried: int
 
     async def generate(self, prompt: str, text: str, step: int) -> Answer:
-        """Answer `prompt`, which holds `text`, in step 1 or 2. Raises CallFailed or Fatal."""
+        """Answer `prompt`, which holds `text`, in step 1, 2 or 3. Raises CallFailed or Fatal."""
 
     async def close(self) -> None:
         """Free what the generator holds."""

@@ -6,7 +6,7 @@ import functools
 import re
 
 from ..wording.lexicon import BEINGS
-from .lexicon import ADJECTIVES, NOUNS, STATES
+from .lexicon import ADJECTIVES, NOUNS, PHRASES, STATES
 
 
 def _words(text: str) -> frozenset[str]:
@@ -52,22 +52,33 @@ def forms_of(lemma: str, tag: str) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------------------------------------- parts of speech
+def is_name(word: str) -> bool:
+    """Whether the first word of a caption would keep its capital anywhere: it is in no dictionary in lower case."""
+    return word[:1].isupper() and ((word.isupper() and len(word) > 1) or not _known(word.lower()))
+
+
+def _known(word: str) -> bool:
+    return word in DETERMINERS | PREPOSITIONS | LINKS or word in PHRASES or bool(lemmas_of(word)) or word.isdigit()
+
+
 def is_noun_here(word: str, lemmas: dict, before: str, after: str) -> bool:
     """Whether a word is surely a noun of its own: not half of "dog house", nor of "fire truck"."""
-    if ("NOUN" not in lemmas and word not in NOUNS) or _is_first_half(word, after):
+    if ("NOUN" not in lemmas and word not in NOUNS) or is_first_half(word, after):
         return False
     if before in DETERMINERS | PREPOSITIONS | NUMBERS | LINKS | COLOURS | COMMON_ADJECTIVES:
         return True
-    if before in ADJECTIVES or _is_adjective(before):
+    if before in ADJECTIVES or is_adjective(before):
         return True
     return "VERB" not in lemmas and (not before or (before.endswith("ing") and before not in ING_NOUNS))
 
 
-def _is_adjective(word: str) -> bool:
+def is_adjective(word: str) -> bool:
+    """Whether a word is an adjective and nothing else."""
     return "ADJ" in lemmas_of(word) and not {"NOUN", "VERB"} & set(lemmas_of(word))
 
 
-def _is_first_half(word: str, after: str) -> bool:
+def is_first_half(word: str, after: str) -> bool:
+    """Whether a noun only says more of the word after it, as in "dog house"."""
     if not after or after in PREPOSITIONS | LINKS | DETERMINERS:
         return False
     if after.endswith("ing") and after not in ING_NOUNS:
@@ -135,7 +146,7 @@ def with_articles(text: str) -> str:
 
 def may_be_verb(before: str, word: str) -> bool:
     """Whether a word may be a finite verb: no article or adjective makes a noun of it."""
-    if before in DETERMINERS | PREPOSITIONS | NUMBERS | COLOURS | COMMON_ADJECTIVES or _is_adjective(before):
+    if before in DETERMINERS | PREPOSITIONS | NUMBERS | COLOURS | COMMON_ADJECTIVES or is_adjective(before):
         return False
     lemmas = lemmas_of(word).get("VERB", ())
     return bool(lemmas) and word not in PREPOSITIONS and (word.endswith("s") or word in lemmas)

@@ -22,12 +22,14 @@ from .grammar import (
     NUMBERS,
     PREPOSITIONS,
     inflected,
+    is_name,
     is_noun_here,
     is_verb_here,
     lemmas_of,
     with_articles,
 )
 from .lexicon import ADJECTIVES, GROUND, IDIOMS, INTRANSITIVE, NOUNS, PHRASES, TRANSITIVE
+from .negatives import negative
 from .syntax import alternate
 
 VERSION = "rules-2"  # part of the key of every answer: raise it when the rules change
@@ -43,7 +45,10 @@ def from_args(args: argparse.Namespace) -> RulesGenerator:
 
 
 class RulesGenerator:
-    """Rewords by rule. The prompt is ignored; step 2 replaces every word that it can, step 1 about two thirds."""
+    """Rewords by rule. The prompt is ignored; step 2 replaces every word that it can, step 1 about two thirds.
+
+    Step 3 answers with a negative, or with nothing where no rule makes one.
+    """
 
     def __init__(self):
         try:
@@ -58,8 +63,8 @@ class RulesGenerator:
         self.retried = 0
 
     async def generate(self, prompt: str, text: str, step: int) -> Answer:
-        """Reword `text`."""
-        return Answer(reword(text, step))
+        """Reword `text`, or change what it says (step 3)."""
+        return Answer(reword(text, step) if step < 3 else negative(text) or "")
 
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
@@ -73,21 +78,12 @@ def reword(text: str, step: int = 1) -> str:
         return text
     end = text[len(body) :].strip()
     body = re.sub(r" ([,;])", r"\1", body)  # as some corpora are tokenized
-    lowered = body if _is_name(body.split()[0]) else body[0].lower() + body[1:]
+    lowered = body if is_name(body.split()[0]) else body[0].lower() + body[1:]
     moved = alternate(lowered, step, rng)
     reworded = with_articles(_synonyms(moved, rng, 1.0 if step == 2 else 0.65))
     if reworded == lowered:
         reworded = with_articles(_synonyms(moved, rng, 1.0))
     return (reworded[0].upper() + reworded[1:] if body[0].isupper() else reworded) + end
-
-
-def _is_name(word: str) -> bool:
-    """Whether the first word of a caption would keep its capital anywhere: it is in no dictionary in lower case."""
-    return word[:1].isupper() and ((word.isupper() and len(word) > 1) or not _known(word.lower()))
-
-
-def _known(word: str) -> bool:
-    return word in DETERMINERS | PREPOSITIONS | LINKS or word in PHRASES or bool(lemmas_of(word)) or word.isdigit()
 
 
 # ------------------------------------------------------------------------------------------------------- synonyms

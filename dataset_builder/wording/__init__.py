@@ -13,5 +13,6 @@ All of it is English. In another language only digits are compared.
 
 from .contradictions import contradiction
 from .counts import digits_differ
+from .same import says_the_same, shared_words
 
-__all__ = ["contradiction", "digits_differ"]
+__all__ = ["contradiction", "digits_differ", "says_the_same", "shared_words"]

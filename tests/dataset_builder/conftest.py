@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 
 from dataset_builder.filters import VERSION, Limits
-from dataset_builder.journal import Journal, Row
+from dataset_builder.journal import Journal, Negative, Row
 from tests.hub_double import HubDouble
 
 RECIPE = {
@@ -20,8 +20,8 @@ RECIPE = {
 }
 
 
-def add_rows(path, recipe, numbers, lost=()):
-    """Finished rows of these numbers, and others as they are."""
+def add_rows(path, recipe, numbers, lost=(), negatives=None):
+    """Finished rows of these numbers, and others as they are; negatives by row, None for one that was dropped."""
     journal = Journal(path, recipe)
 
     async def fill():
@@ -30,6 +30,9 @@ def add_rows(path, recipe, numbers, lost=()):
             await journal.add_row(Row(i, f"{i % 59}.jpg", text, f"{text} again", f"{text} once more", "done"))
         for row in lost:
             await journal.add_row(row)
+        for i, text in (negatives or {}).items():
+            why = ("done", None) if text else ("rejected", "step 3: unrelated")
+            await journal.add_negative(Negative(i, text, *why))
 
     journal.keep_source({"files": [{"name": "c.txt", "bytes": 9, "sha256_of_ends": "0"}]})
     asyncio.run(fill())

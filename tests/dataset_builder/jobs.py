@@ -3,17 +3,29 @@
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 from pathlib import Path
 
 from dataset_builder.filters import Limits
 from dataset_builder.generators.openai import OpenAIGenerator
 from dataset_builder.journal import Answer, Journal
-from dataset_builder.paraphrase import PROMPT_1, PROMPT_2, Paraphraser
+from dataset_builder.paraphrase import PROMPT_1, PROMPT_2, PROMPT_3, Paraphraser
 from dataset_builder.records import done_rows
 from tests.endpoint_double import reword
 
 RECIPE = {"generator": "openai", "model": "m", "sampling": {}, "prompts": [PROMPT_1, PROMPT_2]}
+PROMPTS = (PROMPT_1, PROMPT_2, PROMPT_3)
+WITH_NEGATIVES = {**RECIPE, "prompts": list(PROMPTS)}
+
+
+def is_step_3(prompt):
+    return prompt.startswith(PROMPT_3.partition("{}")[0])
+
+
+def writes(prompt):
+    """As the endpoint's double does; a negative has a cat for the dog."""
+    return re.search('"(.*)"', prompt)[1].replace("dog", "cat") if is_step_3(prompt) else reword(prompt)
 
 
 class Says:
@@ -72,6 +84,10 @@ def ask(rows, folder, generator, recipe=RECIPE, **more):
 
 def finished(folder):
     return [row[:5] for row in done_rows(folder / "journal.sqlite")]
+
+
+def negatives_of(folder):
+    return [row[-1] for row in done_rows(folder / "journal.sqlite")]
 
 
 def of_version_0_2(folder):

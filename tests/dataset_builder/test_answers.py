@@ -4,7 +4,7 @@
 
 import pytest
 
-from dataset_builder.answers import clean_answer
+from dataset_builder.answers import clean_answer, clean_negative
 from dataset_builder.filters import LONGEST, REASONS, Rejected
 
 SOURCE = "two dogs run along the beach"
@@ -258,3 +258,20 @@ def test_what_only_looks_bad_is_kept(source, answer):
 
 def test_at_least_120_answers_are_tested():
     assert len(CLEANED) + len(BAD_ANSWERS) >= 120
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("Changed caption: a cat runs", "a cat runs"),
+        ('**Altered caption:** "a cat runs"', "a cat runs"),
+        ('Here is the changed caption: "a cat runs".', "a cat runs."),
+        ("a cat runs", "a cat runs"),
+    ],
+)
+def test_what_names_an_answer_a_negative_is_taken_off(answer, text):
+    assert clean_negative(answer, "a dog runs") == text
+
+
+def test_a_caption_that_names_itself_so_keeps_it():
+    assert clean_negative("negative image: a cat", "negative image: a dog") == "negative image: a cat"

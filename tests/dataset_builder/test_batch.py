@@ -15,7 +15,7 @@ from dataset_builder.paraphrase import PROMPT_1, PROMPT_2
 from dataset_builder.records import lost_rows
 from tests.endpoint_double import EndpointDouble, completion, reword
 
-from .jobs import command, finished, source, write_captions
+from .jobs import command, finished, is_step_3, negatives_of, source, write_captions, writes
 
 # An expired request (OpenAI's error file), a call that failed (its error file), one that Azure's filter refuses, one
 # that vLLM refuses (run_batch.py, make_error_request_output), and one that its server answers with an error.
@@ -86,6 +86,21 @@ def test_two_rounds_make_the_corpus_of_an_endpoint(folder, capsys):
     with EndpointDouble() as endpoint:  # the same options at an endpoint: nothing is left
         cli.main([*command(folder, endpoint, "--max_tokens", "16", "--output", str(folder))])
         assert endpoint.requests == 0
+
+
+def test_negatives_are_asked_in_the_round_of_step_2(folder, capsys):
+    requests(folder, "--negatives")
+    assert len(asked(folder / "requests.jsonl")) == 5
+    answer(folder, "requests.jsonl")
+    requests(folder, "--negatives")
+    prompts = [row["body"]["messages"][0]["content"] for row in asked(folder / "requests-2.jsonl")]
+    assert sum(map(is_step_3, prompts)) == 5
+    assert len(prompts) == 10
+    answer(folder, "requests-2.jsonl", lambda row: succeeded(row, writes))
+    requests(folder, "--negatives")
+    assert "No call is needed." in capsys.readouterr().out
+    assert finished(folder) == expected(source(6, distinct=5))
+    assert negatives_of(folder) == [caption.replace("dog", "cat") for _, _, caption in source(6, distinct=5)]
 
 
 def test_what_is_no_answer_is_counted_and_asked_again(folder, capsys):

@@ -168,3 +168,27 @@ def test_what_cannot_be_read_is_refused(config, content, message, tmp_path):
 def test_a_config_without_files_is_refused(tmp_path):
     with pytest.raises(InputError, match="data_files"):
         ParaCLIPParaphrases(config_name="jsonl", cache_dir=str(tmp_path)).download_and_prepare()
+
+
+@pytest.mark.parametrize("config", ["jsonl", "parquet"])
+def test_negatives_are_a_column_where_a_file_has_them(config, tmp_path):
+    rows = [{**row, "negative": "a cat" if i % 2 else None} for i, row in enumerate(many(4))]
+    files = [write(tmp_path, rows, "with.jsonl"), write(tmp_path, many(4, 4), "without.jsonl")]
+    if config == "parquet":
+        for i, file in enumerate(files):
+            files[i] = file.with_suffix(".parquet")
+            datasets.Dataset.from_json(str(file), cache_dir=str(tmp_path / "j")).to_parquet(files[i])
+    made = build(config, files, tmp_path, validation_percentage=0).as_dataset()["train"]
+    assert made["negative"] == [None, "a cat", None, "a cat", *[None] * 4]
+    alone = build(config, files[1:], tmp_path, validation_percentage=0).as_dataset()["train"]
+    assert "negative" not in alone.column_names
+
+
+def test_negatives_come_along_to_shards_and_what_is_no_text_is_left_out(tmp_path, caplog):
+    (tmp_path / "s.tar").write_bytes(shard([*sample("a"), *sample("b")]))
+    triples = [{**triple("a"), "negative": "a cat"}, {**triple("b"), "negative": 7}]
+    write(tmp_path, triples, "pairs.jsonl")
+    files = [tmp_path / "s.tar", tmp_path / "pairs.jsonl"]
+    made = build("webdataset", files, tmp_path, validation_percentage=0).as_dataset()["train"]
+    assert [(row["image_id"], row["negative"]) for row in made.remove_columns("image")] == [("a", "a cat")]
+    assert "has 7 as its negative, which must be a text or null" in caplog.text

@@ -167,3 +167,21 @@ def test_no_text_breaks_out_of_the_card(text):
 
 def test_code_that_holds_code():
     assert [code(text) for text in ("a", "a `b`", "`", "``a")] == ["`a`", "`` a `b` ``", "`` ` ``", "``` ``a ```"]
+
+
+def test_the_card_says_how_negatives_were_made():
+    recipe = {**RECIPE, "prompts": [*RECIPE["prompts"], "Change {}"], "negative_filters": 1, "rows": 59}
+    counts = {"negatives": {"done": 50, "rejected": 9}, "negative_reasons": {"step 3: unrelated": 9}}
+    rows = [{**ROW, "negative": "a cat"}, {**ROW, "negative": None}]
+    text = card_of(statistics={**STATISTICS, "recipes": [recipe], **counts}, rows=rows).text
+    for said in (
+        "| `negative` | in configs that have it",
+        "| caption | paraphrase_1 | paraphrase_2 | negative |\n| --- | --- | --- | --- |\n"
+        "| a dog | one dog | a hound | a cat |\n| a dog | one dog | a hound |  |\n",
+        "- **Step 2:** `Say {} once more`\n- **Step 3**, of the caption, for `negative`: `Change {}`\n- **Checks:**\n",
+        "Negatives (version 1 of their filters)",
+        "50 of 59 negatives were kept. The others, by reason:",
+        "| step 3&#58; unrelated | 9 | a negative that shares too few words",
+    ):
+        assert said in text, said
+    assert "egative" not in card_of().text

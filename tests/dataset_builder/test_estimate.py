@@ -35,5 +35,13 @@ def test_tokens_by_what_answers_took():
     assert "about 200 tokens in and 100 out (as the answers in the journal took" in estimate.told(lambda *_: None)
 
 
+def test_step_1_brings_step_3_where_there_is_one():
+    estimate = Estimate(Says(), (*PROMPTS, "Change {}"), (1.0, 1.0))
+    for asked in (request("a dog"), request("a cat", step=2), Request(b"3" * 32, "Change a cat", "a cat", 3)):
+        estimate(asked)
+    told = estimate.told(lambda *_: None)
+    assert told.startswith("1 calls of step 1 and at most 2 of step 2 and 2 of step 3 are left: about 5 tokens in")
+
+
 def test_nothing_left():
     assert Estimate(Says(), PROMPTS, None).told(lambda *_: 0.0) == "No call is needed."

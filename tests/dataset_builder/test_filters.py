@@ -15,6 +15,7 @@ from dataset_builder.filters import (
     Limits,
     Rejected,
     check_caption,
+    check_negative,
     check_paraphrase,
     checks_done,
 )
@@ -131,8 +132,41 @@ def test_the_second_paraphrase_is_compared_with_the_caption_too():
         check_paraphrase("a woman in a red top", first, LIMITS, x)  # ... but with both
 
 
+BAD_NEGATIVES = [
+    ("Two dogs run along the beach.", "unchanged"),
+    (SAID, "unchanged"),
+    ("along the beach, two dogs run", "same meaning"),
+    ("two dogs run along", "same meaning"),
+    ("two planes land in a desert", "unrelated"),
+    ("two dogs wander on the beach", "unrelated"),  # no contradiction is seen, and 4 of 6 words are shared
+    ("run", "length"),
+    ("Change one detail of two dogs run along the beach", "echoed prompt"),
+]
+
+
+@pytest.mark.parametrize(
+    "negative", ["two cats run along the beach", "two dogs sleep along the beach", "three cats run on the beach"]
+)
+def test_a_good_negative_passes(negative):
+    check_negative(negative, SOURCE, [SAID], LIMITS)
+
+
+@pytest.mark.parametrize(("negative", "reason"), BAD_NEGATIVES)
+def test_a_bad_negative_is_dropped_by_reason(negative, reason):
+    with pytest.raises(Rejected) as rejected:
+        check_negative(negative, SOURCE, [SAID], LIMITS)
+    assert rejected.value.reason == reason
+
+
+def test_personal_data_is_dropped_from_a_negative_too():
+    negative = f"{SOURCE} ann@example.org"
+    check_negative(negative, SOURCE, [SAID], LIMITS)
+    with pytest.raises(Rejected, match="personal data"):
+        check_negative(negative, SOURCE, [SAID], Limits(drop_pii=True))
+
+
 def test_every_reason_is_tested():
-    tested = {reason for cases in (BAD_ANSWERS, BAD_CAPTIONS, BAD_PARAPHRASES) for _, reason in cases}
+    tested = {reason for cases in (BAD_ANSWERS, BAD_CAPTIONS, BAD_PARAPHRASES, BAD_NEGATIVES) for _, reason in cases}
     by_words = {
         "gender",
         "colours",
@@ -161,4 +195,8 @@ def test_the_card_says_what_was_checked():
     assert "<PERSON>" in more
     assert "e-mail" in more
     assert "Not checked: whether captions are true" in more
+    assert "Negatives" not in said + more
+    asked = {**recipe, "negative_filters": 1}
+    assert "Negatives (version 1 of their filters)" in " ".join(checks_done(asked))
+    assert "by m/n they and the caption do not follow" in " ".join(checks_done({**asked, "nli_model": "m/n"}))
     assert "version 0.2" in checks_done({"generator": "rules"})[0]

@@ -10,12 +10,13 @@ import pytest
 from dataset_builder import InputError, corpus
 from dataset_builder.filters import Limits
 from dataset_builder.generators import rules
+from dataset_builder.generators.negatives import negative
 from dataset_builder.job import Job, Part, dry_run, run
 from dataset_builder.records import latest_source, recipes
 from dataset_builder.sources import open_source
 from tests.endpoint_double import reword
 
-from .jobs import Says, finished
+from .jobs import PROMPTS, Says, finished, writes
 
 
 def job_in(folder, **options):
@@ -189,9 +190,53 @@ def test_cost(tmp_path):
     assert job_in(tmp_path).cost(1, 1) is None
 
 
+def test_a_job_with_negatives_tells_its_calls_and_has_a_recipe_of_its_own(tmp_path):
+    told = []
+    job = said_job(tmp_path, CAPTIONS[:2], Says(writes), prompts=PROMPTS)
+    dry_run(job, told.append)
+    assert told[:3] == [
+        "step 1: " + PROMPTS[0].replace("{}", CAPTIONS[0]),
+        "step 2: " + PROMPTS[1].replace("{}", "<the answer to step 1>"),
+        "step 3: " + PROMPTS[2].replace("{}", CAPTIONS[0]),
+    ]
+    assert told[-1].startswith("2 calls of step 1 and at most 2 of step 2 and 2 of step 3 are left")
+    told.clear()
+    run(job, tell=told.append)
+    assert told == ["2 rows, at most 6 calls."]
+    assert [row["negative"] for row in corpus.triples(job.output)] == [
+        caption.replace("dog", "cat") for caption in CAPTIONS[:2]
+    ]
+    recipe = recipes(job.output)[-1]
+    assert (recipe["prompts"], recipe["negative_filters"]) == (list(PROMPTS), 1)
+    told.clear()
+    run(replace(job, prompts=PROMPTS[:2]), tell=told.append)
+    assert told == ["2 rows are settled without a call. No call is needed."]
+    assert "negative_filters" not in recipes(job.output)[-1]
+
+
+def test_of_parts_only_some_may_have_negatives_yet(tmp_path):
+    run(said_job(tmp_path, CAPTIONS, Says(writes), prompts=PROMPTS), Part(0, 2))
+    run(said_job(tmp_path, CAPTIONS, Says(writes)), Part(1, 2))
+    told, first = [], sum(Part(0, 2).has(i, caption) for i, caption in enumerate(CAPTIONS))
+    dry_run(said_job(tmp_path, CAPTIONS, Says(), prompts=PROMPTS), told.append)
+    assert f"30 rows: {first} are settled, 0 need no call." in told
+    assert f"0 calls of step 1 and at most 0 of step 2 and {30 - first} of step 3" in told[-1]
+    rows = list(corpus.triples(tmp_path / "corpus"))
+    assert sum(row["negative"] is not None for row in rows) == first
+
+
+def test_rules_write_negatives_where_they_are_certain(tmp_path):
+    job = job_in(tmp_path, prompts=PROMPTS)
+    run(job)
+    rows = list(corpus.triples(job.output))
+    assert rows
+    assert all(row["negative"] == negative(row["caption"]) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"prompts": ("Say {}", "Say {}", "Say it")}, "--prompt_3: needs exactly one {}"),
         ({"prompts": ("Say {}", "Say it")}, "--prompt_2: needs exactly one {}"),
         ({"concurrency": 0}, "--concurrency: at least 1"),
         ({"price_in": -1.0}, "--price_in: at least 0"),

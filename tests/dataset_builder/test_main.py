@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks.kill import expected
 from dataset_builder import __main__ as cli
-from dataset_builder import corpus
+from dataset_builder import corpus, load_triples
 from dataset_builder.journal import Journal
 from dataset_builder.paraphrase import PROMPT_1, PROMPT_2
 from tests.endpoint_double import EndpointDouble, response, reword
 
-from .jobs import command, source, write_captions
+from .jobs import command, is_step_3, source, write_captions, writes
 
 
 def test_the_key_is_nowhere(tmp_path, monkeypatch, capsys):
@@ -284,3 +284,42 @@ def test_a_name_that_the_hub_refuses_is_one_sentence(tmp_path):
         cli.main(command(tmp_path, endpoint))
     with pytest.raises(SystemExit, match="no name!! cannot be published"):
         cli.main(["publish", str(tmp_path / "corpus"), "no name!!", "--license", "mit"])
+
+
+def test_negatives_from_captions_to_files_that_can_be_trained_on(tmp_path, capsys):
+    """The column is there only where the job made it, and a dropped negative is null."""
+    write_captions(tmp_path, source(3))
+
+    def answer(prompt):
+        return "a dog beside number 101" if is_step_3(prompt) and "101" in prompt else writes(prompt)
+
+    with EndpointDouble(answer) as endpoint:
+        cli.main([*command(tmp_path, endpoint), "--negatives"])
+    assert "Negatives: 2 done, 1 rejected\n          1   33.3%  step 3: unchanged" in capsys.readouterr().out
+    corpus_dir, wanted = str(tmp_path / "corpus"), ["a cat beside number 100", None, "a cat beside number 102"]
+    for name in ("pairs.jsonl", "pairs.parquet"):
+        cli.main(["export", corpus_dir, "--format", name.split(".")[1], "--output", str(tmp_path / name)])
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        assert load_triples(tmp_path / name, image_dir=tmp_path / "pictures")["negative"] == wanted
+    columns = ["image_id", "caption", "paraphrase_1", "paraphrase_2", "negative", "generator", "model"]
+    assert pq.read_schema(tmp_path / "pairs.parquet").names == columns
+    with EndpointDouble() as endpoint:
+        cli.main(command(tmp_path, endpoint))
+        assert endpoint.requests == 0
+    cli.main(["export", corpus_dir, "--output", str(tmp_path / "without.parquet")])
+    assert "negative" not in pq.read_schema(tmp_path / "without.parquet").names
+
+
+def test_negatives_that_failed_are_told_and_end_with_status_3(tmp_path, capsys):
+    write_captions(tmp_path, source(2))
+
+    def answer(prompt):
+        return response({"error": "no"}, status=500) if is_step_3(prompt) else reword(prompt)
+
+    with EndpointDouble(answer) as endpoint, pytest.raises(SystemExit) as stopped:
+        cli.main([*command(tmp_path, endpoint), "--negatives", "--max_retries", "0"])
+    assert stopped.value.code == 3
+    out = capsys.readouterr().out
+    assert "2 rows: 2 done" in out
+    assert "Negatives: 2 failed" in out
+    assert "retry the failed" in out

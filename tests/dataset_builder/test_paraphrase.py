@@ -10,11 +10,23 @@ from dataset_builder import InputError, paraphrase
 from dataset_builder.filters import LeftOut, Rejected
 from dataset_builder.generators import CallFailed, Fatal
 from dataset_builder.journal import Answer, Journal
-from dataset_builder.paraphrase import FIRST, LOST, PROMPT_1, Paraphraser
+from dataset_builder.paraphrase import FIRST, LOST, PROMPT_1, PROMPT_3, Paraphraser
 from dataset_builder.records import lost_rows
 from tests.endpoint_double import EndpointDouble, completion, response, reword
 
-from .jobs import RECIPE, Says, ask, finished, run, source
+from .jobs import (
+    PROMPTS,
+    RECIPE,
+    WITH_NEGATIVES,
+    Says,
+    ask,
+    finished,
+    is_step_3,
+    negatives_of,
+    run,
+    source,
+    writes,
+)
 
 
 def test_both_steps_of_every_row(tmp_path):
@@ -274,3 +286,136 @@ def test_rows_are_read_at_most_a_block_ahead_of_the_work(tmp_path, monkeypatch):
         journal.close()
     assert read == len(ahead) == 400
     assert max(ahead) <= 40 + 4 * 8 + 1  # a block, the queue, and the rows at work
+
+
+# ----------------------------------------------------------------------------------------------------- negatives
+def ask_3(rows, folder, generator, **more):
+    """As `ask`, with the third prompt."""
+    return ask(rows, folder, generator, WITH_NEGATIVES, **{"prompts": PROMPTS, **more})
+
+
+def test_a_negative_is_asked_of_the_caption_once_its_triple_is_there(tmp_path):
+    rows = [*source(3), (3, "3", "dog"), (4, "4", source(3)[0][2])]
+    generator = Says(lambda prompt: "" if "number 102" in prompt and "text" in prompt else writes(prompt))
+    progress = ask_3(rows, tmp_path, generator)
+    assert progress.outcomes == {"done": 3, "rejected": 2}
+    assert [prompt for prompt in generator.prompts if is_step_3(prompt)] == [
+        PROMPT_3.replace("{}", caption) for _, _, caption in source(2)
+    ]
+    assert negatives_of(tmp_path) == ["a cat beside number 100", "a cat beside number 101", "a cat beside number 100"]
+    again = Says()
+    assert ask_3(rows, tmp_path, again).outcomes == {"known": 5}
+    assert not again.prompts
+
+
+def test_negatives_are_added_to_a_corpus_and_only_they_are_asked(tmp_path):
+    ask(source(3), tmp_path, Says())
+    assert negatives_of(tmp_path) == [None] * 3
+    generator = Says(writes)
+    assert ask_3(source(3), tmp_path, generator).outcomes == {"done": 3}
+    assert len(generator.prompts) == 3
+    assert all(map(is_step_3, generator.prompts))
+    assert finished(tmp_path) == expected(source(3))
+    assert None not in negatives_of(tmp_path)
+    ask(source(3), tmp_path, Says())  # without them again
+    assert negatives_of(tmp_path) == [None] * 3
+
+
+def test_a_negative_that_is_dropped_is_counted_and_its_triple_stays(tmp_path):
+    said = {
+        "100": "a dog beside number 100",
+        "101": "two planes in the clouds",
+        "102": REFUSAL,
+        "103": "",
+        "104": "beside number 104, a dog",
+        "105": "a dog beside",
+        "106": "Changed caption: a cat beside number 106",
+    }
+
+    def answer(prompt):
+        return said[prompt.split("number ")[1][:3]] if is_step_3(prompt) else reword(prompt)
+
+    progress = ask_3(source(7), tmp_path, Says(answer))
+    assert progress.outcomes == {"done": 7}
+    assert progress.reasons == {
+        "step 3: unchanged": 1, "step 3: unrelated": 1, "step 3: refused": 1, "step 3: empty": 1,
+        "step 3: same meaning": 2,
+    }  # fmt: skip
+    assert finished(tmp_path) == expected(source(7))
+    assert negatives_of(tmp_path) == [None] * 6 + ["a cat beside number 106"]
+    lost = [(row["index"], row["status"], row["step"], row["reason"], row["answer"])
+            for row in lost_rows(tmp_path / "journal.sqlite", "refused")]  # fmt: skip
+    assert lost == [(2, "rejected", "step 3", "refused", REFUSAL)]
+    opened = Journal(tmp_path / "journal.sqlite", WITH_NEGATIVES)
+    assert "step 3: refused" in opened.rejected_answers()
+    assert opened.ask_again("refused") == 1
+    opened.close()
+    assert finished(tmp_path) == expected(source(7))
+    generator = Says(writes)
+    ask_3(source(7), tmp_path, generator)
+    assert generator.prompts == [PROMPT_3.replace("{}", source(7)[2][2])]
+    assert negatives_of(tmp_path)[2] == "a cat beside number 102"
+
+
+def test_a_call_for_a_negative_that_fails_is_tried_again_and_its_triple_is_kept(tmp_path):
+    progress = ask_3(source(3), tmp_path, Says(lambda p: CallFailed("time-out") if is_step_3(p) else reword(p)))
+    assert (progress.outcomes, progress.reasons) == ({"done": 3}, {"step 3: time-out": 3})
+    assert finished(tmp_path) == expected(source(3))
+    generator = Says(writes)
+    ask_3(source(3), tmp_path, generator)
+    assert len(generator.prompts) == 3
+    assert None not in negatives_of(tmp_path)
+
+
+def test_an_endpoint_that_fails_for_all_negatives_is_quoted(tmp_path):
+    says = Says(lambda prompt: CallFailed("status 500", "no GPU") if is_step_3(prompt) else reword(prompt))
+    ask(source(100), tmp_path, Says())
+    with pytest.raises(Fatal, match=r"calls failed .* 'step 3: status 500', where the endpoint says: no GPU"):
+        ask_3(source(100), tmp_path, says)
+
+
+def test_a_row_whose_negative_was_not_written_before_a_kill_is_done_again(tmp_path):
+    ask_3(source(2), tmp_path, Says(writes))
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        db.execute("DELETE FROM negatives WHERE idx = 1")
+    generator = Says(writes)
+    assert ask_3(source(2), tmp_path, generator).outcomes == {"known": 1, "done": 1}
+    assert not generator.prompts
+    assert None not in negatives_of(tmp_path)
+
+
+def test_where_nothing_is_asked_the_negative_comes_along_with_the_second_step(tmp_path):
+    ask_3(source(1), tmp_path, Says(lambda prompt: CallFailed("no") if "text" in prompt else writes(prompt)))
+    missing = []
+    progress = ask_3(source(2), tmp_path, Says(), missing=missing.append)
+    assert progress.outcomes == {"open": 2}
+    assert [(request.step, request.text[-3:]) for request in missing] == [(2, "100"), (3, "100"), (1, "101")]
+
+
+def test_a_negative_that_follows_both_ways_is_dropped(tmp_path):
+    """The check of paraphrases, the other way round."""
+    asked = []
+
+    async def entails(text, other):
+        asked.append((text, other))
+        if "101" in text:
+            raise Rejected("entailment")
+
+    ask_3(source(2), tmp_path, Says(writes), entails=entails)
+    assert negatives_of(tmp_path) == [None, "a cat beside number 101"]
+    assert sorted(asked) == [(f"a dog beside number {i}", f"a cat beside number {i}") for i in (100, 101)]
+
+
+def test_without_negatives_all_is_as_before(tmp_path):
+    """Tables, recipe and keys are those of version 0.3, which knew of no negatives."""
+    ask(source(1), tmp_path, Says())
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        assert tables == ["answers", "asked", "imports", "recipes", "rows", "sources"]
+        columns = [name for _, name, *_ in db.execute("PRAGMA table_info(rows)")]
+        assert columns == ["idx", "recipe", "image_id", "caption", "paraphrase_1", "paraphrase_2", "status", "reason",
+                           "answer"]  # fmt: skip
+        assert {key.hex()[:16] for (key,) in db.execute("SELECT key FROM answers")} == {
+            "d93efb0bb071b6d8",
+            "6ccdbaef9f1d65e7",
+        }

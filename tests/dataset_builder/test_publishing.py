@@ -205,3 +205,13 @@ def test_published_it_loads_with_the_plain_library(finished, hub, tmp_path):
     assert first["paraphrase_2"].endswith("once more")
     assert first["model"] == "writer-1"
     assert shared == []
+
+
+def test_negatives_are_published_where_a_job_made_them(hub, tmp_path):
+    recipe = {**RECIPE, "prompts": [*RECIPE["prompts"], "Change {}"], "negative_filters": 1}
+    add_rows(tmp_path / "corpus" / "journal.sqlite", recipe, range(5), negatives={0: "a cat", 3: None})
+    publish(tmp_path / "corpus", "--validation_percentage", "0")
+    (data,) = (data for name, data in hub.repos["org/pairs"].items() if name.endswith(".parquet"))
+    assert pq.read_table(io.BytesIO(data))["negative"].to_pylist() == ["a cat", None, None, None, None]
+    card = DatasetCard(hub.repos["org/pairs"]["README.md"].decode())
+    assert "negative" in [feature["name"] for feature in card.data["dataset_info"]["features"]]

@@ -21,7 +21,7 @@ from dataset_builder.records import recipes
 from dataset_builder.sources import open_source
 from tests.endpoint_double import EndpointDouble, response, reword
 
-from .jobs import RECIPE, Says, ask, finished, source
+from .jobs import PROMPTS, RECIPE, Says, ask, finished, source, writes
 from .test_job import kept, said_job
 
 CAPTIONS = [f"a dog next to number {i}" for i in range(100, 140)]
@@ -93,6 +93,18 @@ def test_what_another_journal_has_is_taken_over(tmp_path):
     generator = Says()
     ask(source(4), tmp_path, generator)
     assert not generator.prompts
+
+
+def test_negatives_are_made_in_parts_and_taken_over_from_another_journal(tmp_path):
+    job = said_job(tmp_path, CAPTIONS, Says(writes), prompts=PROMPTS)
+    assert run_parts(job, 2) == ["", ""]
+    rows = list(corpus.triples(job.output))
+    assert len(rows) == 40
+    assert all(row["negative"] == row["caption"].replace("dog", "cat") for row in rows)
+    generator = Says()
+    run_parts(replace(job, make_generator=lambda: generator), 2)  # from the copies in the corpus
+    assert not generator.prompts
+    assert corpus.statistics(job.output)["negatives"] == {"done": 40}
 
 
 def test_a_copy_is_made_now_and_then(tmp_path, monkeypatch):

@@ -3,10 +3,10 @@
 import pytest
 
 from dataset_builder import InputError, corpus
-from dataset_builder.records import journals, latest_source, lost_rows, recipes, tally
+from dataset_builder.records import journals, latest_source, lost_rows, negatives_tally, recipes, tally
 from tests.endpoint_double import reword
 
-from .jobs import RECIPE, Says, ask, of_version_0_2, source
+from .jobs import PROMPTS, RECIPE, WITH_NEGATIVES, Says, ask, is_step_3, of_version_0_2, source, writes
 
 
 def test_a_journal_of_version_0_2_can_be_read_as_it_is(tmp_path):
@@ -49,3 +49,18 @@ def test_recipes_are_in_the_order_they_ran(tmp_path):
 def test_a_folder_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(InputError, match="no corpus here"):
         journals(tmp_path)
+
+
+def test_negatives_are_counted_apart(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    ask(source(2), tmp_path, Says())
+    assert negatives_tally(path) == ({}, {})
+    says = Says(lambda prompt: "" if "101" in prompt and is_step_3(prompt) else writes(prompt))
+    ask([*source(2), (2, "2", "dog")], tmp_path, says, WITH_NEGATIVES, prompts=PROMPTS)
+    assert negatives_tally(path) == ({"done": 1, "rejected": 1}, {"step 3: empty": 1})
+    assert tally(path)[:2] == ({"done": 2, "rejected": 1}, {"caption: too few words": 1})
+    assert [(row["step"], row["reason"]) for row in lost_rows(path)] == [
+        ("caption", "too few words"), ("step 3", "empty"),
+    ]  # fmt: skip
+    ask(source(2), tmp_path, Says())  # rows of another recipe have none
+    assert negatives_tally(path) == ({}, {})
