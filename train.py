@@ -70,14 +70,11 @@ from modeling_paraclip.weights import find_file, open_processor, weight_files
 logger = logging.getLogger("train")
 
 # Chosen on the validation split. The embedded base is a tiny model, far from where it should be: it takes steps that
-# would wreck a real CLIP. The two text-text terms have a lower weight: with the paper's 1, 1, 1 image-to-text recall
-# of the captions falls by 5 points (the texts drift apart where no picture is).
+# would wreck a real CLIP.
 SCENES_DEFAULTS = {
     "learning_rate": 3e-4,
     "num_train_epochs": 3,
     "per_device_train_batch_size": 128,
-    "caption_paraphrase_weight": 0.3,
-    "paraphrase_paraphrase_weight": 0.3,
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
     "dataloader_pin_memory": False,
