@@ -18,16 +18,18 @@ which is the worst case for ours. The first step is not counted. The ways:
     st-cached   the same with CachedMultipleNegativesRankingLoss
     open-clip   open_clip's model with its image tower locked (--lock-image), bfloat16; not with --tiny
 
-Memory is the peak of the process. The floor is the time of the matrix products that the distinct beginnings of the
-texts need (6 operations per weight and token, without attention), at the rate that the machine reaches for a matrix
-product in that precision. `similarities` is the time of the products of the loss alone (24 batch^2 dim operations), in
-float32.
+Memory is the peak of the process, on a GPU of the GPU's memory. The floor is the time of the matrix products that the
+distinct beginnings of the texts need (6 operations per weight and token, without attention), at the rate that the
+machine reaches for a matrix product in that precision. MFU is the same for the rate of the GPU's data sheet, in
+bfloat16, where it is known. `similarities` is the time of the products of the loss alone (24 batch^2 dim operations),
+in float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -56,6 +58,9 @@ from modeling_paraclip import (
 
 WAYS = ("ours", "ours-fp32", "hf", "hf-tuned", "st", "st-cached", "open-clip")
 LEARNING_RATE = 1e-5
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# Of data sheets: 10^12 operations per second in bfloat16, dense, by words of the GPU's name; the first that fits
+PEAKS = {"H100 PCIe": 756, "NVL": 835, "H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121}
 
 
 def write_model(folder: Path, tokenizer, tiny: bool) -> None:
@@ -98,9 +103,9 @@ def ours(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[f
         embeds = np.random.default_rng(1).standard_normal((len(rows), 512), dtype=np.float32)
         embeds = embeds[:, : CLIPConfig.from_pretrained(folder).projection_dim]
     else:
-        clip = load_clip(folder)
+        clip = load_clip(folder).to(DEVICE)
         with torch.inference_mode():
-            embeds = torch.cat([clip.encode_image(part) for part in pixels.split(64)]).half().numpy()
+            embeds = torch.cat([clip.encode_image(part.to(DEVICE)) for part in pixels.split(64)]).half().cpu().numpy()
         del clip
     data = tokenize(Dataset.from_list(rows), AutoTokenizer.from_pretrained(args.tokenizer))
     data = data.add_column("image_embeds", list(embeds)).add_column("image_id", [str(i) for i in range(len(rows))])
@@ -146,18 +151,17 @@ class _Timed(ParaCLIPTrainer):
 
 def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[list[float], list[float], dict]:
     """Run a plain loop; `way` decides how a batch is encoded."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = CLIPModel.from_pretrained(folder).to(device)
+    model = CLIPModel.from_pretrained(folder).to(DEVICE)
     model.requires_grad_(False)
     model.text_model.requires_grad_(True)
     model.text_projection.requires_grad_(True)
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     padding = {"padding": "max_length", "max_length": 77} if way in ("hf", "open-clip") else {"padding": True}
     if way == "open-clip":
-        model = _open_clip(model).to(device)
+        model = _open_clip(model).to(DEVICE)
     scale = model.logit_scale.exp()
     if way.startswith("st"):
-        embeds = torch.cat([model.get_image_features(part.to(device)).pooler_output for part in pixels.split(64)])
+        embeds = torch.cat([model.get_image_features(part.to(DEVICE)).pooler_output for part in pixels.split(64)])
         loss_of = _sentence_transformers(way, model, tokenizer, scale, args)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0
@@ -167,17 +171,17 @@ def by_hand(way: str, folder: Path, rows: list[dict], pixels, args) -> tuple[lis
         start = time.perf_counter()
         part = slice(step * args.batch, (step + 1) * args.batch)
         columns = [[row[column] for row in rows[part]] for column in TEXT_COLUMNS]
-        with torch.autocast(device, torch.bfloat16, enabled=way != "hf" and args.precision == "bfloat16"):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=way != "hf" and args.precision == "bfloat16"):
             if way.startswith("st"):
                 loss = loss_of(columns, embeds[part])
             elif way == "open-clip":
                 texts = tokenizer(list(chain(*columns)), return_tensors="pt", truncation=True, **padding)["input_ids"]
-                views = model.encode_text(texts.to(device)).split(args.batch)
-                loss = three_terms(model.encode_image(pixels[part].to(device)), *views, scale)
+                views = model.encode_text(texts.to(DEVICE)).split(args.batch)
+                loss = three_terms(model.encode_image(pixels[part].to(DEVICE)), *views, scale)
             else:
                 with torch.no_grad():
-                    images = model.get_image_features(pixels[part].to(device)).pooler_output
-                texts = tokenizer(list(chain(*columns)), return_tensors="pt", truncation=True, **padding).to(device)
+                    images = model.get_image_features(pixels[part].to(DEVICE)).pooler_output
+                texts = tokenizer(list(chain(*columns)), return_tensors="pt", truncation=True, **padding).to(DEVICE)
                 views = model.get_text_features(**texts).pooler_output.split(args.batch)
                 loss = three_terms(images, *views, scale)
         loss.backward()
@@ -260,18 +264,31 @@ def _sentence_transformers(way: str, model: CLIPModel, tokenizer, scale, args):
 
 def matrix_rate(dtype: torch.dtype) -> float:
     """Operations per second of this machine's matrix product, in the text tower's own shapes; best of 20."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = torch.randn(8192, 512, device=device, dtype=dtype), torch.randn(512, 2048, device=device, dtype=dtype)
-    best = float("inf")
+    a, b = torch.randn(8192, 512, device=DEVICE, dtype=dtype), torch.randn(512, 2048, device=DEVICE, dtype=dtype)
+    best, products = float("inf"), 1 if DEVICE == "cpu" else 50  # on a GPU one takes as long as being waited for
     for _ in range(20):
         start = time.perf_counter()
-        (a @ b)[0, 0].item()
-        best = min(best, time.perf_counter() - start)
+        for _ in range(products):
+            product = a @ b
+        product[0, 0].item()
+        best = min(best, (time.perf_counter() - start) / products)
     return 2 * 8192 * 512 * 2048 / best
 
 
 def _peak() -> float:
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def of_the_floor(found: dict) -> str:
+    """What the last column says of a way that counts what it needs."""
+    if "needed" not in found:
+        return ""
+    said = f"{found['needed'] / found['rate'] / found['seconds']:.0%} of {found['rate'] / 1e9:.0f} GFLOP/s"
+    if found["peak"]:
+        said += f", MFU {found['needed'] / found['peak'] / found['seconds']:.1%} of {found['peak'] / 1e12:.0f} TFLOP/s"
+    return f"{said}, similarities {found['similarities'] / found['fp32']:.3f} s"
 
 
 def measure(way: str, args) -> dict:
@@ -288,8 +305,11 @@ def measure(way: str, args) -> dict:
         run = ours if way.startswith("ours") else by_hand
         seconds, losses, more = run(way, Path(folder), rows, pixels, args)
     single = way in ("hf", "ours-fp32") or args.precision == "float32"
+    more = {"MiB": _peak(), **more}  # before the products
     more |= {"rate": matrix_rate(torch.float32 if single else torch.bfloat16), "fp32": matrix_rate(torch.float32)}
-    return {"seconds": float(np.median(seconds)), "loss": losses[-1], "MiB": _peak(), **more}
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" and not single else ""
+    more["peak"] = next((1e12 * peak for known, peak in PEAKS.items() if re.search(rf"\b{known}\b", name)), None)
+    return {"seconds": float(np.median(seconds)), "loss": losses[-1], **more}
 
 
 def main() -> None:
@@ -315,8 +335,10 @@ def main() -> None:
         args.batch = args.batch[0]
         print(json.dumps(measure(args.only[0], args)))
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.precision}")
+    where = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {where}, {args.precision}")
     print(f"{'way':10} {'batch':>6} {'s/step':>8} {'triples/s':>9} {'slower':>7} {'MiB':>7} {'loss':>9}  of the floor")
+    failed = False
     for batch in args.batch:
         first = None
         for way in args.only:
@@ -325,20 +347,16 @@ def main() -> None:
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
                 print(f"{way:10} {batch:6} not run: {reason}", flush=True)
+                failed = True
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
             first = first or found["seconds"]
-            floor = (
-                f"{found['needed'] / found['rate'] / found['seconds']:.0%} of {found['rate'] / 1e9:.0f} GFLOP/s, "
-                f"similarities {found['similarities'] / found['fp32']:.2f} s"
-                if "needed" in found
-                else ""
-            )
             print(
-                f"{way:10} {batch:6} {found['seconds']:8.2f} {batch / found['seconds']:9.1f} "
-                f"{found['seconds'] / first:6.2f}x {found['MiB']:7.0f} {found['loss']:9.5f}  {floor}",
+                f"{way:10} {batch:6} {found['seconds']:8.3f} {batch / found['seconds']:9.1f} "
+                f"{found['seconds'] / first:6.2f}x {found['MiB']:7.0f} {found['loss']:9.5f}  {of_the_floor(found)}",
                 flush=True,
             )
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
