@@ -34,7 +34,7 @@ def rows_of(
         texts, numbers, lists: columns that every row must have: text that is not empty, a finite number (returned as
             a float), a list of texts that is not empty.
         pictures: columns of `source` that have to be pictures; returned as `embed_pictures` takes them.
-        optional: columns that are kept unchecked where a row has them.
+        optional: columns that are kept where a row has them: text, number or null, as names and ids are.
         quoted: see `files.file_rows`.
 
     Raises:
@@ -78,7 +78,7 @@ def _checked(rows: Rows, source, texts, numbers, lists, pictures, optional) -> l
         if place == "header":
             continue
         checked.append(
-            {column: row[column] for column in optional if column in row}
+            {column: _name(row[column], f"{where}: {column}") for column in optional if column in row}
             | {column: checked_text(row[column], f"{where}: {column}") for column in texts}
             | {column: _number(row[column], f"{where}: {column}") for column in numbers}
             | {column: _list(row[column], f"{where}: {column}") for column in lists}
@@ -103,6 +103,12 @@ def checked_text(value: Any, where: str) -> str:
 def is_unicode(text: str) -> bool:
     r"""False where a text has a lone surrogate, e.g. from `"\ud800"` in JSON: no tokenizer takes it."""
     return not SURROGATE.search(text)
+
+
+def _name(value: Any, where: str) -> Any:
+    if isinstance(value, (list, dict)):  # these can be no keys
+        raise InputError(f"{where} is {SHOWN.repr(value)}, not a text or a number.")
+    return value
 
 
 def _number(value: Any, where: str) -> float:

@@ -14,7 +14,6 @@ sentence-transformers does. The result is `SentenceTransformer(name).encode(text
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from modeling_paraclip.architectures import CHUNK_TOKENS, encode_texts, mean_poo
 from modeling_paraclip.compatibility import check_compatible
 from modeling_paraclip.embedding_cache import describe_tokenizer, weights_key
 from modeling_paraclip.errors import InputError, said
-from modeling_paraclip.weights import find_file, open_model, open_processor
+from modeling_paraclip.weights import find_file, open_model, open_processor, read_json
 
 logger = logging.getLogger(__name__)
 SETTINGS = [f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "camembert", "albert",
@@ -267,12 +266,4 @@ def _defaults(name: str) -> tuple[str, int | None]:
 def _read(name: str, file: str, kind: type) -> Any:
     """A JSON file of a folder or Hub model; None where there is none."""
     found = find_file(name, file)
-    if found is None:
-        return None
-    try:
-        content = json.loads(found.read_text(encoding="utf-8"))
-        if not isinstance(content, kind):
-            raise ValueError(f"a {kind.__name__} is needed")
-        return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} of {name} cannot be read: {said(error)}") from error
+    return None if found is None else read_json(found, kind)

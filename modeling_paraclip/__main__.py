@@ -13,7 +13,7 @@ from .errors import InputError, printable
 from .exports import EXPORTS, export_model, from_open_clip
 from .output_dir import check_output_dir, claimed
 from .publish import full_repo_id, interpolate, publish_checkpoint, staged, upload, write_model
-from .weights import open_config, open_model
+from .weights import open_config, open_model, open_processor
 
 HELP = """Make a model, which opens with plain from_pretrained(DIR); check it, upload it, or export it.
 
@@ -104,6 +104,7 @@ def _make(args: argparse.Namespace) -> str:
         else:
             kind = DUAL_ENCODERS.get(open_config(args.base).model_type, AutoModel)
             models = [open_model(kind, name) for name in (args.base, args.tuned)]
+            open_processor(args.base)  # it is published too, and has to open
             with staged(args.output) as aside:
                 write_model(interpolate(models[0], models[1], args.alpha), args.base, aside)
     kind = DUAL_ENCODERS[open_config(args.output).model_type]

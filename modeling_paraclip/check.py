@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .exports import compare_exports
 from .exports.tower import check_image_tower
 from .publish import CARD, COPIED, published_files
 from .readers import FILES
-from .weights import find_file, open_config, open_model, open_processor
+from .weights import find_file, open_config, open_model, open_processor, read_json
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")  # or formats that can run code
 PRIVATE = {"_name_or_path", "auto_map", "transformers_version"}
@@ -135,10 +134,4 @@ def _same_files(folder: Path, base: str | Path) -> str:
 
 
 def _json(file: Path | None) -> dict:
-    if file is None or not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file.name} cannot be read: {error}") from error
-    return content if isinstance(content, dict) else {}
+    return read_json(file) if file is not None and file.is_file() else {}

@@ -83,8 +83,8 @@ class EmbeddingCache:
         InputError: the file cannot be opened, read or written; the message has its path.
     """
 
-    def __init__(self, path: Path, dtype: type, model: str = "the model"):
-        self._path, self._dtype, self._model = path, dtype, model
+    def __init__(self, path: Path, dtype: type, model: str = ""):
+        self._path, self._dtype, self._model = path, dtype, model or "the model"
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60)

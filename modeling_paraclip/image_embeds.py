@@ -63,7 +63,7 @@ def add_image_embeds(
 
     pictures, files, picture_of_row = _distinct(dataset)
     file = Path(cache_dir) / f"image_embeds-{image_key(model, image_processor)}{'-bf16' * bf16}.sqlite"
-    with EmbeddingCache(file, np.float16) as cache:
+    with EmbeddingCache(file, np.float16, model.name_or_path) as cache:
         given = pictures, PixelValues(image_processor), embed, cache
         read = read_file_or_url if allow_remote_images else read_file
         if runner == "ray":
@@ -169,7 +169,8 @@ def add_base_caption_embeds(
     def encode(texts: list[str]) -> np.ndarray:
         return encode_texts(base, tokenizer, texts).numpy()
 
-    with EmbeddingCache(Path(cache_dir) / f"text_embeds-{text_key(base, tokenizer)}.sqlite", np.float16) as cache:
+    file = Path(cache_dir) / f"text_embeds-{text_key(base, tokenizer)}.sqlite"
+    with EmbeddingCache(file, np.float16, base.name_or_path) as cache:
         embeds = embed_texts(dataset["caption"][:], encode, cache)
     feature = datasets.List(datasets.Value("float16"), length=embeds.shape[1])
     return dataset.add_column("base_caption_embeds", list(embeds), feature=feature)

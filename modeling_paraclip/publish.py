@@ -35,6 +35,8 @@ from .weights import (
     find_file,
     open_config,
     open_model,
+    open_processor,
+    read_json,
     shards,
     weight_files,
 )
@@ -134,7 +136,7 @@ def publish_checkpoint(checkpoint: str | Path, output_dir: str | Path, base_name
         base_name_or_path: where the base is now. Default: where it was in training.
 
     Raises:
-        InputError: the checkpoint is not complete, or was trained from another base.
+        InputError: the checkpoint is not complete, was trained from another base, or the base cannot be opened.
     """
     run = checkpoints.check_intact(checkpoint)["run"]
     if not {"base", "revision", "lora"} <= run.keys():
@@ -142,6 +144,7 @@ def publish_checkpoint(checkpoint: str | Path, output_dir: str | Path, base_name
     base = base_name_or_path or run["base"]
     hub_kwargs = {"revision": run["revision"]} if base_name_or_path is None else {}
     check_base(base, **hub_kwargs)
+    open_processor(base, **hub_kwargs)  # it is published too, and has to open
     model: PreTrainedModel | PeftModel = load_clip(base, vision=False, **hub_kwargs)
     if run["lora"]:
         model = add_lora(model, **run["lora"])  # type: ignore[arg-type]
@@ -309,11 +312,10 @@ def _write_weights(source: Path, target: Path, text: dict[str, Tensor]) -> set[s
 
 def _public_config(file: Path) -> bytes:
     """The base's configuration as it is, but never a path of this machine, nor a hook for remote code."""
-    data = file.read_bytes()
-    config = json.loads(data)
+    config = read_json(file)
     private = {"_name_or_path", "auto_map"} & config.keys()
     if not private:
-        return data
+        return file.read_bytes()
     kept = {name: value for name, value in config.items() if name not in private}
     return (json.dumps(kept, indent=2) + "\n").encode()
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .weights import read_json
+
 # sentence-transformers 5.4 and later: texts and pictures through one model of transformers
 MODULES = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}]
 TRANSFORMER = {
@@ -61,4 +63,4 @@ def write_reader_files(folder: Path) -> None:
 
 
 def _read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_json(file) if file.exists() else {}

@@ -29,6 +29,8 @@ from transformers.utils.hub import extract_commit_hash
 from .errors import InputError, said
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 HUB_SECONDS = 120.0  # to connect to the Hub, and between two bytes
 # Older versions of transformers saved these counting numbers; no model of today has them.
 NOT_WEIGHTS = re.compile(r"(^|\.)position_ids$")
@@ -119,6 +121,21 @@ def weight_files(name_or_path: str | Path, **hub_kwargs) -> list[Path]:
     return files
 
 
+def read_json(file: Path, kind: type = dict) -> Any:
+    """What is in a JSON file of a model.
+
+    Raises:
+        InputError: it cannot be read, or holds no `kind`. The message names the file.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, kind):
+            raise ValueError(f"a {kind.__name__} is needed")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read as JSON: {said(error)}") from error
+    return content
+
+
 def open_config(name_or_path: str | Path, **hub_kwargs) -> Any:
     """The configuration of a folder or Hub model.
 
@@ -149,6 +166,9 @@ def open_processor(name_or_path: str | Path, auto_class: Any = AutoProcessor, **
             _ = opened.tokenizer, opened.image_processor  # it opens with one of the two, too
     # as above; the tokenizers library raises a bare Exception
     except Exception as error:
+        for file in (find_file(name_or_path, name, **hub_kwargs) for name in (*TOKENIZER, *PROCESSOR)):
+            if file is not None:
+                read_json(file)  # of a broken file transformers does not say the name
         raise InputError(f"{name_or_path} has no {kind} that can be read: {said(error)}") from error
     return opened
 

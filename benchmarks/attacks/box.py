@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import http.server
 import json
+import math
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ CANARY = "PWNED"  # what hostile code would write, in the current folder
 # a terminal obeys these: ESC (but for colours, and the cursor movement of nested progress bars), BEL, BS, CSI, bidi
 OBEYED = re.compile(rb"\x1b(?!\[A|\[[\d;]*m)|\x07|\x08|\xc2\x9b|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 LONGEST_MESSAGE = 1500
-ENDED = (0, 3)  # 3: a job of paraphrases ended, but rows failed or none could be made
+NOT_ALL = 3  # of a job of paraphrases: it ended, but rows failed or none could be made
 TINY = [
     *("--validation_split_percentage", "0", "--image_cache_dir", "cache", "--output_dir", "out", "--use_cpu"),
     *("--max_steps=2", "--per_device_train_batch_size=4", "--learning_rate=1e-3", "--disable_tqdm=True"),
@@ -49,6 +50,12 @@ class Result:
     err: str
     uncaught: str = ""
     message: str = ""  # what sys.exit was given, or the last line of argparse
+    rows_may_fail: bool = False  # of a job of paraphrases
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command did its work: exit status 0, or `NOT_ALL` of a job of paraphrases."""
+        return self.status == 0 or (self.rows_may_fail and self.status == NOT_ALL)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,9 @@ class Box:
         """`python -m dataset_builder`."""
         from dataset_builder.__main__ import main
 
-        return self.call(main, *argv)
+        result = self.call(main, *argv)
+        result.rows_may_fail = argv[:1] == ("paraphrase",)
+        return result
 
     def evaluate(self, *more: object) -> Result:
         """`python -m eval` of the tiny model on the folder `data`, unless `more` says otherwise."""
@@ -242,10 +251,10 @@ def refused(*names: str) -> Callable[[Box, Result], str]:
 
 
 def works(check: Callable[[Box, Result], str] = lambda box, result: "") -> Callable[[Box, Result], str]:
-    """Right is: an exit status of `ENDED`, and `check`."""
+    """Right is: the command `ended`, and `check`."""
 
     def right(box: Box, result: Result) -> str:
-        return check(box, result) if result.status in ENDED else f"status {result.status}: {result.message[:400]}"
+        return check(box, result) if result.ended else f"status {result.status}: {result.message[:400]}"
 
     return right
 
@@ -254,9 +263,22 @@ def either(*names: str, check: Callable[[Box, Result], str] = lambda box, result
     """Right is `refused` or `works`."""
 
     def right(box: Box, result: Result) -> str:
-        return check(box, result) if result.status in ENDED else refused(*names)(box, result)
+        return check(box, result) if result.ended else refused(*names)(box, result)
 
     return right
+
+
+def figures_are_finite(box: Box, result: Result) -> str:
+    """All figures of `results.json`, but a correlation may be undefined (null): where all vectors are equal, it is."""
+    entries = json.loads(Path("results.json").read_text())
+    figures = [
+        value
+        for entry in entries
+        for value in (entry["value"], *entry["ci95"])
+        if value is not None or "spearman" not in entry["metric"]
+    ]
+    are_finite = all(value is not None and math.isfinite(value) for value in figures)
+    return "" if entries and are_finite else f"figures {figures}"
 
 
 def model_is_whole(box: Box, result: Result, folder: str = "out", base: str = "tiny") -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .box import ENDED, Box, Case, Result, either, refused, works
+from .box import Box, Case, Result, either, refused, works
 
 HOSTILE = "\x1b]0;evil\x07\x1b[2J\u202eevil\u2066"
 GOOD = ["a red dog on the road", "two cats in a big house", "a man rides a small bike"]
@@ -244,7 +244,7 @@ def _random_json(seed: int) -> bytes:
 
 def _no_loss(box: Box, result: Result) -> str:
     """As many rows as lines."""
-    if result.status not in ENDED:
+    if not result.ended:
         return refused()(box, result)
     data = Path("c.txt").read_bytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     lines = data.count(b"\n") + (not data.endswith(b"\n"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from .box import ENDED, SECRET_KEY, Box, Case, Listener, Result, raw_server, refused
+from .box import SECRET_KEY, Box, Case, Listener, Result, raw_server, refused
 
 HOSTILE = "\x1b]0;evil\x07\x1b[2J\u202eevil"
 Talk = Callable[[socket.socket, bytes], None]
@@ -279,7 +279,7 @@ def _accounted(box: Box, result: Result) -> str:
     """All three rows have a status in the journal, or the job stopped with a sentence; nothing bad is an answer."""
     import sqlite3
 
-    if result.status not in ENDED:
+    if not result.ended:
         return refused()(box, result)
     from dataset_builder.corpus import statistics
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .box import Box, Case, Result, either, refused, works
+from .box import Box, Case, Result, either, figures_are_finite, refused, works
 
 HOSTILE = "\x1b]0;evil\x07\x1b[2J\u202eevil"
 FILES = {
@@ -125,15 +125,6 @@ def _file(task: str, name: str, change: Change, *more: str):
     return run
 
 
-def _finite(box: Box, result: Result) -> str:
-    import math
-
-    figures = [
-        value for entry in json.loads(Path("results.json").read_text()) for value in (entry["value"], *entry["ci95"])
-    ]
-    return "" if figures and all(math.isfinite(value) for value in figures) else f"figures {figures}"
-
-
 def _json_rows(change: Callable[[list], object]) -> Change:
     def changed(data: bytes) -> bytes:
         is_list = data.lstrip().startswith(b"[")
@@ -150,7 +141,7 @@ def cases(args) -> Iterator[Case]:
         for name in names:
             short = name.rpartition("/")[2]
             for what, change in ANY.items():
-                right = either(short, check=_finite) if what in MAY_WORK else refused(short)
+                right = either(short, check=figures_are_finite) if what in MAY_WORK else refused(short)
                 yield Case("evaluation", f"{task}: {short} {what}", _file(task, name, change), right)
             if name.endswith("tsv"):
                 for what, change in TSV.items():
@@ -167,7 +158,7 @@ def cases(args) -> Iterator[Case]:
                 lines[2] = score.encode() + b"\t" + lines[2].split(b"\t", 1)[1]
 
             right = (
-                either(check=_finite)
+                either(check=figures_are_finite)
                 if score in ("0x10", "1_0", "\u0663")
                 else refused(name.rpartition("/")[2], "line 3")
             )
@@ -184,13 +175,13 @@ def cases(args) -> Iterator[Case]:
                     )
                 ),
             ),
-            either(check=_finite),
+            either(check=figures_are_finite),
         )
         yield Case(
             "evaluation",
             f"{task}: one pair",
             _file(task, name, _lines(lambda lines: lines.__delitem__(slice(2, None)))),
-            either(check=_finite),
+            either(check=figures_are_finite),
         )
         yield Case(
             "evaluation",
@@ -200,7 +191,7 @@ def cases(args) -> Iterator[Case]:
                 name,
                 _lines(lambda lines: lines.__setitem__(slice(1, None), [b"%d\ta b\ta b" % i for i in range(4)])),
             ),
-            either(check=_finite),
+            either(check=figures_are_finite),
         )
     columns = {
         "image_text_retrieval": ("photos/captions.jsonl", ("image", "captions", "split")),
@@ -222,13 +213,13 @@ def cases(args) -> Iterator[Case]:
                     "evaluation",
                     f"{task}: {key} {what}",
                     _file(task, name, _json_rows(lambda rows, k=key, v=value: rows[1].update({k: v}))),
-                    either(check=_finite),
+                    either(check=figures_are_finite),
                 )
             yield Case(
                 "evaluation",
                 f"{task}: {key} missing",
                 _file(task, name, _json_rows(lambda rows, k=key: rows[1].pop(k))),
-                either(short, check=_finite) if key == "split" else refused(short),
+                either(short, check=figures_are_finite) if key == "split" else refused(short),
             )
     for value in (
         "[",
@@ -252,7 +243,7 @@ def cases(args) -> Iterator[Case]:
                 FILES["negclip"][0],
                 _lines(lambda lines, v=value: lines.__setitem__(2, lines[2].rsplit(b"\t", 1)[0] + b"\t" + v.encode())),
             ),
-            either("negclip_x.tsv", check=_finite),
+            either("negclip_x.tsv", check=figures_are_finite),
         )
     for value in (
         {},
@@ -271,7 +262,7 @@ def cases(args) -> Iterator[Case]:
             "evaluation",
             f"zero_shot: classes {ascii(value)[:30]}",
             _zero_shot("classes.json", json.dumps(value)),
-            either(check=_finite),
+            either(check=figures_are_finite),
         )
     for value in (
         [],
@@ -292,7 +283,7 @@ def cases(args) -> Iterator[Case]:
             "evaluation",
             f"zero_shot: templates {ascii(value)[:30]}",
             _zero_shot("templates.json", json.dumps(value)),
-            either(check=_finite),
+            either(check=figures_are_finite),
         )
     for text in ("", "{", "[" * 100_000):
         for name in ("classes.json", "templates.json"):
@@ -347,49 +338,49 @@ def _folders() -> Iterator[Case]:
                 "evaluation",
                 f"{task}: no pictures",
                 after(emptied(f"data/{folder}/images"), task),
-                either("images", check=_finite),
+                either("images", check=figures_are_finite),
             )
     yield Case(
         "evaluation",
         "zero_shot: an empty class",
         after(lambda: Path("data/zeroshot/pets/empty").mkdir(), "zero_shot"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "zero_shot: one class",
         after(emptied("data/zeroshot/pets/cat"), "zero_shot"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "zero_shot: a text among the pictures",
         after(lambda: Path("data/zeroshot/pets/cat/notes.txt").write_text("x"), "zero_shot"),
-        either("notes.txt", check=_finite),
+        either("notes.txt", check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "zero_shot: a hostile class",
         after(lambda: Path("data/zeroshot/pets/cat").rename(f"data/zeroshot/pets/{HOSTILE}"), "zero_shot"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "zero_shot: a hostile set",
         after(lambda: Path("data/zeroshot/pets").rename(f"data/zeroshot/{HOSTILE}"), "zero_shot"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "retrieval: a hostile folder",
         after(lambda: Path("data/photos").rename(f"data/{HOSTILE}"), "image_text_retrieval"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
         "sugarcrepe: a hostile kind",
         after(lambda: Path("data/sugarcrepe/swap.tsv").rename(f"data/sugarcrepe/{HOSTILE}.tsv"), "sugarcrepe"),
-        either(check=_finite),
+        either(check=figures_are_finite),
     )
     yield Case(
         "evaluation",
@@ -409,7 +400,9 @@ def _folders() -> Iterator[Case]:
         after(lambda: (os.unlink("data/sts/STSB-test.tsv"), os.symlink("/dev/zero", "data/sts/STSB-test.tsv")), "sts"),
         refused("STSB"),
     )
-    yield Case("evaluation", "everything, as it is", after(lambda: None, "all"), works(_finite), deadline=180)
+    yield Case(
+        "evaluation", "everything, as it is", after(lambda: None, "all"), works(figures_are_finite), deadline=180
+    )
 
 
 def _files() -> Iterator[Case]:

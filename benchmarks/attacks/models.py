@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .box import CANARY, Box, Case, Result, either, refused
+from .box import CANARY, Box, Case, Result, either, figures_are_finite, refused
 
 Spoil = Callable[[Path], object]
 SPOILED = "user/spoiled"
@@ -407,7 +407,7 @@ def cases(args) -> Iterator[Case]:
         for name, spoil in (MUST_REFUSE | MAY_WORK).items():
             if command == "interpolate" and "tokenizer" in name:
                 continue
-            right = either("spoiled", check=_finite_results if command == "sts" else _opens_whole)
+            right = either("spoiled", check=figures_are_finite if command == "sts" else _opens_whole)
             if command == "sts" and name in MUST_REFUSE and "logit_scale" not in name:
                 right = refused("spoiled")
             yield Case("models", f"{command}: {name}", through(spoil), right)
@@ -471,13 +471,6 @@ def _through_sts(spoil: Spoil):
         return box.evaluate("--models", SPOILED, "--tasks", "sts,image_text_retrieval", "--output", "results.json")
 
     return run
-
-
-def _finite_results(box: Box, result: Result) -> str:
-    import math
-
-    figures = [entry["value"] for entry in json.loads(Path("results.json").read_text())]
-    return "" if figures and all(math.isfinite(value) for value in figures) else f"figures {figures}"
 
 
 def _through_publish(spoil: Spoil):

@@ -20,7 +20,16 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..architectures import DUAL_ENCODERS, embedding_dim, is_text_weight, token_limit
 from ..errors import InputError
-from ..weights import NOT_WEIGHTS, as_bytes, find_file, open_config, open_model, open_processor, weight_files
+from ..weights import (
+    NOT_WEIGHTS,
+    as_bytes,
+    find_file,
+    open_config,
+    open_model,
+    open_processor,
+    read_json,
+    weight_files,
+)
 
 # What is compared: 90 queries, then what breaks tokenizers, and what is longer than any text tower of CLIP reads
 WHAT = (
@@ -149,7 +158,7 @@ def write_tokenizer(folder: str | Path, tower: Tower, output: Path) -> None:
     else:
         shutil.copyfile(source, output / "tokenizer.json")
     named = find_file(folder, "tokenizer_config.json")
-    config = json.loads(named.read_text(encoding="utf-8")) if named else {}
+    config = read_json(named) if named else {}
     for private in ("name_or_path", "auto_map"):
         config.pop(private, None)
     config |= {"tokenizer_class": config.get("tokenizer_class") or type(tower.tokenizer).__name__}
@@ -160,7 +169,7 @@ def write_config(folder: str | Path, output: Path) -> None:
     """Write the model's `config.json`, without a path of this machine, nor a hook for remote code."""
     source = find_file(folder, "config.json")
     assert source is not None  # the model was opened
-    config = json.loads(source.read_text(encoding="utf-8"))
+    config = read_json(source)
     write_json(output / "config.json", {k: v for k, v in config.items() if k not in ("_name_or_path", "auto_map")})
 
 
@@ -176,7 +185,7 @@ def write_json(path: Path, content: dict) -> None:
 
 def tokenize(folder: Path, texts: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Texts -> ids and mask, (n, longest or `length`) int64, as applications do it: with nothing but the two files."""
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "tokenizer_config.json")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     pad = config["pad_token"]
     tokenizer.enable_truncation(config["model_max_length"])

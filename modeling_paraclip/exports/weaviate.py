@@ -13,7 +13,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from ..errors import InputError
 from ..publish import COPIED
-from ..weights import find_file, weight_files
+from ..weights import find_file, read_json, weight_files
 from .tower import Tower, write_config, write_json, write_tokenizer
 
 NEEDS = ()
@@ -63,9 +63,9 @@ def _write_older(clip: Path) -> None:
     """Write what older versions of transformers read instead of `processor_config.json` and `tokenizer.json`."""
     processor = clip / "processor_config.json"
     if processor.is_file() and not (clip / "preprocessor_config.json").is_file():
-        images = json.loads(processor.read_text(encoding="utf-8")).get("image_processor", {})
+        images = read_json(processor).get("image_processor", {})
         write_json(clip / "preprocessor_config.json", images)
-    bpe = json.loads((clip / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    bpe = read_json(clip / "tokenizer.json")["model"]
     if "merges" in bpe and not (clip / "vocab.json").is_file():
         write_json(clip / "vocab.json", bpe["vocab"])
         merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in bpe["merges"]]

@@ -40,6 +40,14 @@ def test_quotes_are_text(tmp_path):
     assert [row["a"] for row in read_tsv(tmp_path / "x.tsv", ("score", "a"))] == ['"so he said', 'it\'s "fine"']
 
 
+@pytest.mark.parametrize("value", ["[]", '["a"]', "{}"])
+def test_a_name_or_id_is_no_list_and_no_object(value, tmp_path):
+    file = tmp_path / "x.jsonl"
+    file.write_text(f'{{"a": "u", "split": null}}\n{{"a": "u", "split": {value}}}\n')
+    with pytest.raises(InputError, match=rf"{file}, line 2: split is .*, not a text or a number"):
+        rows_of(file, None, ("a",), optional=("split",))
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize(

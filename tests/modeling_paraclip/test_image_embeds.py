@@ -129,6 +129,12 @@ def test_a_vector_that_cannot_be_trained_on_is_named_by_its_row(vector, message,
         add_image_embeds(dataset, model, image_processor)
 
 
+def test_a_model_whose_vectors_are_zero_is_named(model, image_processor, pictures, tmp_path, tiny_clip):
+    torch.nn.init.zeros_(model.visual_projection.weight)
+    with pytest.raises(InputError, match=rf"{tiny_clip}'s vector of .*a\.png' is zero"):
+        add_image_embeds(dataset_of(pictures), model, image_processor, cache_dir=tmp_path)
+
+
 def test_base_caption_embeds_are_the_bases_and_kept(model, tokenizer, tmp_path, monkeypatch):
     texts = ["a red circle", "two stars", "a red circle"]
     dataset = datasets.Dataset.from_dict({"caption": texts})

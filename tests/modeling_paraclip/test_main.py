@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from transformers import AutoProcessor, CLIPModel
@@ -38,6 +40,25 @@ def test_interpolated_model_is_plain(tiny_clip, tmp_path):
     for name, weight in states[0].items():
         torch.testing.assert_close(states[2][name], 0.75 * weight + 0.25 * states[1][name])
     AutoProcessor.from_pretrained(between)
+
+
+@pytest.mark.parametrize("command", ["publish", "interpolate"])
+def test_a_base_with_a_broken_tokenizer_or_processor_is_not_published(command, tiny_clip, tokenizer, tmp_path):
+    arguments, more = ["publish", str(tmp_path / "run" / "checkpoint-2"), "--base"], []
+    if command == "publish":
+        run = {"base": str(tiny_clip), "revision": "main", "lora": None}
+        train(tiny_clip, tmp_path / "run", tokenizer, make_rows(8), run=run, max_steps=2, save_strategy="steps",
+              save_steps=2)  # fmt: skip
+    else:
+        arguments, more = ["interpolate", "--alpha", "0.5"], [str(tiny_clip)]
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        for content in ("[]", "{", "[" * 10**5):
+            base = shutil.copytree(tiny_clip, tmp_path / "base")
+            (base / name).write_text(content)
+            with pytest.raises(SystemExit, match=rf"{base / name} cannot be read as JSON"):
+                cli.main([*arguments, str(base), *more, "--output", str(tmp_path / "out")])
+            assert not (tmp_path / "out" / "config.json").exists()
+            shutil.rmtree(base)
 
 
 @pytest.mark.parametrize(

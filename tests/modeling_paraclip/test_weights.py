@@ -101,6 +101,14 @@ def test_broken_tokenizer_is_one_sentence(folder, name, content):
         open_processor(folder)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "processor_config.json"])
+@pytest.mark.parametrize("content", ["[]", "{", "[" * 10**5])
+def test_a_broken_file_of_the_tokenizer_or_processor_is_named(folder, name, content):
+    (folder / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{folder / name} cannot be read as JSON"):
+        open_processor(folder)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\xff" * 100, (10**15).to_bytes(8, "little") + b"{}", b"\x02" + bytes(7) + b"[]"]
 )

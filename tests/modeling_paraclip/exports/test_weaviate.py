@@ -1,9 +1,12 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 from transformers import CLIPModel
 
+from modeling_paraclip import InputError
+from modeling_paraclip.exports import export_model
 from modeling_paraclip.exports.tower import TEXTS, open_tower
 
 from .conftest import needs
@@ -22,6 +25,13 @@ def test_its_files(exported, clip):
     assert json.loads((inner / "vocab.json").read_text()) == vocabulary
     assert (inner / "merges.txt").read_text().startswith("#version: 0.2\n")
     assert type(CLIPModel.from_pretrained(inner)) is CLIPModel
+
+
+def test_a_broken_processor_is_named(clip, tmp_path):
+    model = shutil.copytree(clip, tmp_path / "model")
+    (model / "processor_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"processor_config\.json cannot be read as JSON"):
+        export_model(model, "weaviate", tmp_path / "out")
 
 
 @pytest.mark.slow
