@@ -135,7 +135,7 @@ def test_a_new_term_is_one_entry_and_one_argument(tiny_clip, tmp_path, tokenizer
 
     rows = make_rows(8, own_embeds=torch.randn(8, 8).tolist())
     model = load_clip(tiny_clip, vision=False)
-    model.loss = Arguments(output_dir=str(tmp_path), nearness_weight=3).make_loss()
+    model.loss = Arguments(output_dir=str(tmp_path), recipe="paper", nearness_weight=3).make_loss()
     assert model.loss.formula().endswith("+ 3 N(x, own)")
     trainer = train(
         tiny_clip, tmp_path, tokenizer, rows, model=model, arguments_class=Arguments, nearness_weight=3, max_steps=2
