@@ -77,6 +77,7 @@ def test_no_imports_run_in_circles():
 
 def test_each_source_file_has_its_test_file():
     without = {"modeling_paraclip.errors", "dataset_builder.errors", "dataset_builder.generators.lexicon",
+               "dataset_builder.generators.contrasts",
                "dataset_builder.wording.senses"}  # fmt: skip
     tests = {str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py")}
     for module in set(MODULES) - without:

@@ -305,7 +305,7 @@ def test_a_signal_saves_and_stops(number, tiny_clip, pairs, tmp_path):
 
 
 def test_the_terms_the_paper_lacks(tiny_clip, pairs, tmp_path):
-    run(tiny_clip, pairs, tmp_path, "--distillation_weight", "2", "--text_temperature", "0.05", "--logging_steps", "1",
+    run(tiny_clip, pairs, tmp_path, "--recipe", "paper", "--distillation_weight", "2", "--text_temperature", "0.05", "--logging_steps", "1",
         "--encode_chunk_tokens", "64")  # fmt: skip
     log = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
     first = next(entry for entry in log if "loss_distillation" in entry)
