@@ -305,8 +305,8 @@ def test_a_signal_saves_and_stops(number, tiny_clip, pairs, tmp_path):
 
 
 def test_the_terms_the_paper_lacks(tiny_clip, pairs, tmp_path):
-    run(tiny_clip, pairs, tmp_path, "--recipe", "paper", "--distillation_weight", "2", "--text_temperature", "0.05", "--logging_steps", "1",
-        "--encode_chunk_tokens", "64")  # fmt: skip
+    run(tiny_clip, pairs, tmp_path, "--recipe", "paper", "--distillation_weight", "2", "--text_temperature", "0.05",
+        "--logging_steps", "1", "--encode_chunk_tokens", "64")  # fmt: skip
     log = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
     first = next(entry for entry in log if "loss_distillation" in entry)
     assert first["loss_distillation"] == pytest.approx(0, abs=1e-4)  # nothing has moved yet
@@ -622,7 +622,9 @@ def test_any_dual_encoder_is_trained_and_its_image_side_stays(name, lora, pairs,
     losses = []
     for i, chunk_tokens in enumerate(("8192", "64")):
         out = tmp_path / str(i)
-        run(base, pairs, out, "--encode_chunk_tokens", chunk_tokens, "--logging_steps", "1", *lora)
+        run(
+            base, pairs, out, "--encode_chunk_tokens", chunk_tokens, "--logging_steps", "1", "--recipe", "paper", *lora
+        )
         log = json.loads((out / "trainer_state.json").read_text())["log_history"]
         losses.append([entry["loss"] for entry in log if "loss" in entry])
         before, after = (load_file(folder / "model.safetensors") for folder in (base, out))
