@@ -42,10 +42,11 @@ def part(name: str) -> str:
 def figures(config: dict, run: dict) -> dict[str, tuple[float, float]]:
     """Row of the table -> (base, tuned) of one run, fractions: the means over what the row names."""
     found = {(figure["dataset"], figure["metric"]): figure for figure in run["figures"]}
-    return {
-        row: tuple(float(np.mean([found[tuple(key)][model] for key in keys])) for model in ("base", "tuned"))
-        for row, keys in config["rows"].items()
-    }
+
+    def mean(keys: list[list[str]], model: str) -> float:
+        return float(np.mean([found[dataset, metric][model] for dataset, metric in keys]))
+
+    return {row: (mean(keys, "base"), mean(keys, "tuned")) for row, keys in config["rows"].items()}
 
 
 def over_seeds(differences: list[float]) -> float | None:
