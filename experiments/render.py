@@ -62,14 +62,10 @@ def beyond_noise(config: dict, row: str, runs: list[dict]) -> bool:
     half, mean = over_seeds(differences), float(np.mean(differences))
     if half is not None and abs(mean) <= half:
         return False
-    intervals = [
-        figure["ci95"]
-        for run in runs
-        for figure in run["figures"]
-        if [figure["dataset"], figure["metric"]] in config["rows"][row]
-    ]
     if len(config["rows"][row]) > 1:
         return half is not None
+    (key,) = config["rows"][row]
+    intervals = [f["ci95"] for run in runs for f in run["figures"] if [f["dataset"], f["metric"]] == key]
     return all(low > 0 for low, _ in intervals) or all(high < 0 for _, high in intervals)
 
 

@@ -10,6 +10,8 @@ A configuration is a JSON file, e.g. experiments/table.json:
 | `common`   | arguments of `train.py` that all runs share                                                   |
 | `bases`    | name -> arguments of the runs of this base; `model_name_or_path` is one                       |
 | `variants` | name -> arguments; or base -> arguments where they differ, under "by_base"                    |
+| `rows`     | row of the table -> the figures whose mean it shows, each as [data set, metric]               |
+| `plot`     | optional: `x` and `y`, two of the rows, and what the plot `says`                              |
 
 `{data}` in an argument is the folder of `--data`.
 """
@@ -74,7 +76,7 @@ def _placed(value, data: Path):
     return value.replace("{data}", str(data)) if isinstance(value, str) else value
 
 
-def run(config_file: Path, data: Path, folder: Path, *, only: str = "", python: str = sys.executable) -> Path:
+def run(config_file: Path, data: Path, folder: Path, *, only: str = "") -> Path:
     """Do what is not done yet, and write the figures of all finished runs to `experiments/results/NAME.json`.
 
     A run that was interrupted goes on from its last checkpoint. A finished one is made again where its arguments have
@@ -94,7 +96,7 @@ def run(config_file: Path, data: Path, folder: Path, *, only: str = "", python: 
     for each in runs_of(config, data):
         if only in str(each.folder) and not _is_done(folder / each.folder, each):
             print(f"{date.today()} {each.folder}", flush=True)
-            _train(each, folder / each.folder, python)
+            _train(each, folder / each.folder)
             _measure(each, folder / each.folder, config["tasks"], data)
     return collect(config_file, folder, data)
 
@@ -107,9 +109,9 @@ def _is_done(folder: Path, run: Run) -> bool:
     return file.is_file() and read_json(file)["arguments"] == run.arguments
 
 
-def _train(run: Run, folder: Path, python: str) -> None:
+def _train(run: Run, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [python, str(ROOT / "train.py"), "--seed", str(run.seed), "--output_dir", str(folder)]
+    command = [sys.executable, str(ROOT / "train.py"), "--seed", str(run.seed), "--output_dir", str(folder)]
     for name, value in run.arguments.items():
         command += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     log, arguments = folder.with_suffix(".log"), folder.with_suffix(".arguments.json")

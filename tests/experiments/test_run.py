@@ -79,7 +79,7 @@ def test_a_configuration_is_trained_measured_and_not_done_twice(tmp_path, tiny_c
 def test_a_run_whose_arguments_changed_is_made_again(tmp_path, tiny_clip, data, monkeypatch):
     trained = []
     monkeypatch.setattr(
-        module, "_train", lambda each, folder, _: trained.append(each.variant) or folder.mkdir(parents=True)
+        module, "_train", lambda each, folder: trained.append(each.variant) or folder.mkdir(parents=True)
     )
     monkeypatch.setattr(
         module,
@@ -89,7 +89,7 @@ def test_a_run_whose_arguments_changed_is_made_again(tmp_path, tiny_clip, data, 
         ),
     )
     run(config_file(tmp_path, tiny_clip, seeds=[0]), data, tmp_path / "runs")
-    monkeypatch.setattr(module, "_train", lambda each, folder, _: trained.append(f"{each.variant} again"))
+    monkeypatch.setattr(module, "_train", lambda each, folder: trained.append(f"{each.variant} again"))
     changed = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}, "low rank": {"use_lora": True}})
     run(changed, data, tmp_path / "runs")
     assert trained == ["full", "low rank", "low rank again"]
