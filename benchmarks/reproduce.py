@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = "timm/vit_base_patch32_clip_224.laion400m_e32"
 JOIN = """\
 from dataset_builder import ParaCLIPParaphrases
+
 builder = ParaCLIPParaphrases(config_name="webdataset", data_files=["shards/*.tar", "pairs.parquet"])
 builder.download_and_prepare()
 builder.as_dataset().save_to_disk("joined")"""
