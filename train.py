@@ -49,6 +49,7 @@ from modeling_paraclip import (
     load_clip,
     publish_model,
     tokenize,
+    train_last_layers,
 )
 from modeling_paraclip.architectures import Chunking, plain_class, token_limit
 from modeling_paraclip.compatibility import check_compatible
@@ -264,7 +265,10 @@ def embed(
 
 def load_base(model_args: ModelArguments, vision: bool = False) -> PreTrainedModel:
     """The model to fine-tune, with its vision tower where pictures have to be embedded."""
-    return load_clip(model_args.base, vision=vision, revision=model_args.model_revision)
+    model = load_clip(model_args.base, vision=vision, revision=model_args.model_revision)
+    if model_args.trained_layers is not None:
+        train_last_layers(model, model_args.trained_layers)
+    return model
 
 
 def load_processor(model_args: ModelArguments):
@@ -299,6 +303,7 @@ def fit(
             "base": model_args.base,
             "revision": model_args.model_revision,
             "lora": model_args.lora,
+            "trained_layers": model_args.trained_layers,
             "data": content_hash(prepared.train),
         },
     )
@@ -392,7 +397,7 @@ def card(
         num_train=f"{len(prepared.train):,}",
         command=command,
         gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
-        **training_facts(trainer, model_args.lora_r if model_args.use_lora else None),
+        **training_facts(trainer, model_args.lora_r if model_args.use_lora else None, model_args.trained_layers),
     )
 
 

@@ -76,13 +76,14 @@ def write_card(
     write_text(path, str(card))
 
 
-def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None) -> dict[str, Any]:
+def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None, trained_layers: int | None) -> dict[str, Any]:
     """What a card says about how a model was trained."""
     args, accumulated = trainer.args, trainer.args.gradient_accumulation_steps
     return {
         "formula": trainer.clip.loss.formula(),
         "text_temperature": f"{args.text_temperature:g}" if args.text_temperature else None,
         "lora": f", by LoRA of rank {lora_r} (merged here; the adapter is in `adapter/`)" if lora_r else "",
+        "layers": "" if trained_layers is None else f", only its last layers ({trained_layers}), norm and projection",
         "learning_rate": f"{args.learning_rate:g}",
         "batch_size": f"{trainer.run['batch_size']}{f' x {accumulated}' if accumulated > 1 else ''}",
         "steps": trainer.state.global_step,

@@ -13,7 +13,7 @@ A configuration is a JSON file, e.g. experiments/table.json:
 | `rows`     | row of the table -> the figures whose mean it shows, each as [data set, metric]               |
 | `plot`     | optional: `x` and `y`, two of the rows, and what the plot `says`                              |
 
-`{data}` in an argument is the folder of `--data`.
+`{data}` in an argument is the folder of `--data`, and `{files}` that of `python -m experiments files`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Run:
         return Path(self.base, self.variant.replace(" ", "-").replace("/", "-"), f"seed-{self.seed}")
 
 
-def runs_of(config: dict, data: Path) -> Iterator[Run]:
+def runs_of(config: dict, data: Path, files: Path) -> Iterator[Run]:
     """All runs of a configuration: each base with each variant, the first seed of all before the second of any."""
     for seed in config["seeds"]:
         for base, of_base in config["bases"].items():
@@ -69,11 +69,11 @@ def runs_of(config: dict, data: Path) -> Iterator[Run]:
                 own = of_variant.get("by_base", {}).get(base, {})
                 shared = {name: value for name, value in of_variant.items() if name != "by_base"}
                 arguments = {**config["common"], **of_base, **shared, **own}
-                yield Run(base, variant, seed, {n: _placed(v, data) for n, v in arguments.items()})
+                yield Run(base, variant, seed, {n: _placed(v, data, files) for n, v in arguments.items()})
 
 
-def _placed(value, data: Path):
-    return value.replace("{data}", str(data)) if isinstance(value, str) else value
+def _placed(value, data: Path, files: Path):
+    return value.replace("{data}", str(data)).replace("{files}", str(files)) if isinstance(value, str) else value
 
 
 def run(config_file: Path, data: Path, folder: Path, *, only: str = "") -> Path:
@@ -91,14 +91,17 @@ def run(config_file: Path, data: Path, folder: Path, *, only: str = "") -> Path:
     Raises:
         InputError: a run failed; the message names its log.
     """
-    config = read_json(config_file)
+    config, files = read_json(config_file), (folder / "files").resolve()
     folder = folder / config_file.stem
-    for each in runs_of(config, data):
+    runs = list(runs_of(config, data, files))
+    if any(str(files) in str(value) for each in runs for value in each.arguments.values()) and not files.is_dir():
+        raise InputError(f"{files} is not there. Make it first: python -m experiments files --data {data}")
+    for each in runs:
         if only in str(each.folder) and not _is_done(folder / each.folder, each):
             print(f"{date.today()} {each.folder}", flush=True)
             _train(each, folder / each.folder)
             _measure(each, folder / each.folder, config["tasks"], data)
-    return collect(config_file, folder, data)
+    return collect(config_file, folder, runs)
 
 
 # Beside the folder of a run, which `train.py` wants to itself: .log, .arguments.json, and .json when it is finished
@@ -158,14 +161,33 @@ def _measure(run: Run, folder: Path, tasks: list[str], data: Path) -> None:
     write_text(folder.with_suffix(".json"), json.dumps(measured, indent=1))
 
 
-def collect(config_file: Path, folder: Path, data: Path) -> Path:
-    """Write the figures of the finished runs, without paths of this machine. Returns the file."""
-    config, finished = read_json(config_file), []
-    for each in runs_of(config, data):
+def collect(config_file: Path, folder: Path, runs: list[Run]) -> Path:
+    """Write the figures of the finished runs, without paths of this machine. Returns the file.
+
+    A run that was finished elsewhere, with the same arguments, keeps the figures that it has there.
+    """
+    file, config, finished = RESULTS / config_file.name, read_json(config_file), []
+    elsewhere = _published(file, config)
+    for each in runs:
         if _is_done(folder / each.folder, each):
             measured = read_json((folder / each.folder).with_suffix(".json"))
             kept = {name: measured[name] for name in ("versions", "date", "figures")}
             finished.append({"base": each.base, "variant": each.variant, "seed": each.seed, **kept})
-    file = RESULTS / config_file.name
+        elif each.folder in elsewhere:
+            finished.append(elsewhere[each.folder])
     write_text(file, json.dumps({"config": config, "runs": finished}, indent=1) + "\n")
     return file
+
+
+def _published(file: Path, config: dict) -> dict[Path, dict]:
+    """The runs in a file of results whose arguments are those of `config`, by `Run.folder`."""
+    if not file.is_file():
+        return {}
+    results = read_json(file)
+    if results["config"]["tasks"] != config["tasks"]:
+        return {}
+    now, then = (
+        {each.folder: each for each in runs_of(c, Path("data"), Path("files"))} for c in (config, results["config"])
+    )
+    found = {Run(run["base"], run["variant"], run["seed"], {}).folder: run for run in results["runs"]}
+    return {folder: run for folder, run in found.items() if now.get(folder) == then[folder]}

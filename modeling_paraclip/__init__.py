@@ -6,7 +6,7 @@ from .collator import ParaCLIPCollator, tokenize
 from .errors import CheckpointError, InputError, NotFiniteLoss
 from .image_embeds import add_base_caption_embeds, add_image_embeds
 from .losses import ParaCLIPLoss, info_nce
-from .modeling import BASE_MODEL_DIR, TEXT_COLUMNS, ParaCLIPModel, add_lora, load_clip
+from .modeling import BASE_MODEL_DIR, TEXT_COLUMNS, ParaCLIPModel, add_lora, load_clip, train_last_layers
 from .publish import interpolate, publish_model
 from .trainer import ParaCLIPTrainer
 from .training_args import ParaCLIPTrainingArguments
@@ -35,4 +35,5 @@ __all__ = [
     "load_clip",
     "publish_model",
     "tokenize",
+    "train_last_layers",
 ]

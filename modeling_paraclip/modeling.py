@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPModel, PreTrainedConfig, PreTrainedModel, SiglipModel, VisionTextDualEncoderModel
 
 from .architectures import IMAGE_TOWER, encode_chunk, text_tower
@@ -229,6 +229,20 @@ def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwar
         delattr(model, name)
         model.register_buffer(name, scalar)  # FSDP shards parameters, and a scalar has no rows
     return model.float()
+
+
+def train_last_layers(model: Paraphrased, layers: int) -> None:
+    """Of the text tower, train only the last `layers` layers and what comes after them: norm and projection.
+
+    Raises:
+        InputError: there are fewer layers.
+    """
+    embeddings = next(module for name, module in model.text_model.named_modules() if name.endswith("embeddings"))
+    blocks = next(module for module in model.text_model.modules() if isinstance(module, nn.ModuleList))
+    if layers > len(blocks):
+        raise InputError(f"--trained_layers {layers}: the text tower has {len(blocks)}.")
+    for module in (embeddings, *blocks[: len(blocks) - layers]):
+        module.requires_grad_(False)
 
 
 def add_lora(model: Paraphrased, r: int = 16, alpha: int = 32, dropout: float = 0.0) -> PeftModel:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from . import checkpoints, readers
 from .architectures import DUAL_ENCODERS, is_text_weight, plain_class
 from .errors import CheckpointError, InputError, printable
-from .modeling import add_lora, load_clip
+from .modeling import add_lora, load_clip, train_last_layers
 from .weights import (
     INDEX,
     WEIGHTS,
@@ -148,6 +148,8 @@ def publish_checkpoint(checkpoint: str | Path, output_dir: str | Path, base_name
     model: PreTrainedModel | PeftModel = load_clip(base, vision=False, **hub_kwargs)
     if run["lora"]:
         model = add_lora(model, **run["lora"])  # type: ignore[arg-type]
+    elif run.get("trained_layers") is not None:
+        train_last_layers(model, run["trained_layers"])  # type: ignore[arg-type]
     checkpoints.load_trained(model, checkpoint)
     publish_model(model, base, output_dir, **hub_kwargs)
 

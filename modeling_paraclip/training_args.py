@@ -66,6 +66,7 @@ RANGES = {  # what these numbers can be, both ends included
     **dict.fromkeys(("num_train_epochs", "dataloader_num_workers"), (0, 1e5)),
     **dict.fromkeys(("per_device_eval_batch_size", "gradient_accumulation_steps"), (1, 2**20)),
     "lora_r": (1, 2**12),
+    "trained_layers": (0, 2**12),
     "encode_chunk_tokens": (1, MANY),
     "per_device_train_batch_size": (2, 2**20),
     "max_steps": (-1, MANY),
@@ -93,6 +94,13 @@ class ModelArguments:
     lora_r: int = field(default=16, metadata={"help": "Rank of the adapters."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale of the adapters: alpha / r."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    trained_layers: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train only the last layers of the text tower, as many as given, and its projection. 0: only the "
+            "last norm and the projection. Default: all."
+        },
+    )
 
     @property
     def base(self) -> str:
@@ -345,6 +353,8 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
         )
     if data.source is None and (data.image_dir or data.validation_file):
         raise InputError("--image_dir and --validation_file go with --train_file or --dataset_name: give one of them.")
+    if model.use_lora and model.trained_layers is not None:
+        raise InputError("--use_lora and --trained_layers: give one of the two.")
     if args.per_device_train_batch_size == 1:
         raise InputError("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
     for name, (low, high) in RANGES.items():

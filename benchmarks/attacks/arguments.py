@@ -63,6 +63,7 @@ def cases(args) -> Iterator[Case]:
         "--text_temperature",
         "--encode_chunk_tokens",
         "--lora_r",
+        "--trained_layers",
         "--lora_alpha",
         "--lora_dropout",
         "--validation_split_percentage",

@@ -59,13 +59,16 @@ from .grammar import (
     with_articles,
 )
 
-VERSION = "negatives-1"  # the choice among the changes depends on it
+VERSION = "negatives-2"  # the choice among the changes depends on it
 _WORD = re.compile(r"\w[\w'\N{RIGHT SINGLE QUOTATION MARK}-]*|[^\w\s]")
 _SOMEONE = BEINGS | {"people"}
 _AFTER = (PREPOSITIONS | LINKS | {"during"}) - {"on", "that", "and"}  # what a noun ends before
 _ANYONE = frozenset({"person", "individual", "family", "human", "someone", "animal"})
 _UNSWAPPED = frozenset({"beard", "bearded", "mustache", "pregnant", "bikini", "baby", "infant", "who", "that", "like"})
 _NO_HALVES = frozenset(GENDERED) | {"is", "are", "was", "were", "child"}  # of a compound: "a boy steers"
+_ONE_SIDED = frozenset(
+    {"in", "on", "onto", "into", "inside", "under", "over", "above", "below", "behind", "through", "across", "atop"}
+)
 Edit = tuple[int, int, str]  # first word, last word, what takes their place
 
 
@@ -292,6 +295,23 @@ def _persons(caption: _Caption) -> Iterator[list[Edit]]:
         yield caption.swapped((one.head, one.head), (other.head, other.head))
 
 
+def _places(caption: _Caption) -> Iterator[list[Edit]]:
+    """a boat on a lake -> a lake on a boat: mostly absurd, and always something else (as in NegCLIP's negatives)"""
+    if _has_pronoun(caption):
+        return
+    for one, other in itertools.pairwise(caption.things):
+        between, after = caption.words[one.head + 1 : other.start], caption.word(other.head + 1)
+        if len(between) != 1 or between[0] not in _ONE_SIDED or _are_alike(one, other):
+            continue
+        if caption.word(one.start - 1) in ("at", "in", "of", "on"):  # the park in the shade, the shade in the park
+            continue
+        if one.is_plural != other.is_plural and after and not after.endswith("ing") and after not in _AFTER:
+            continue  # a verb that agrees with one of them
+        if after in ("of", "'s") or {caption.word(one.start), caption.word(other.start)} & {"another", "some"}:
+            continue
+        yield caption.swapped((one.start, one.head), (other.start, other.head))
+
+
 def _is_plain(caption: _Caption, thing: _Thing) -> bool:
     """Whether a noun is no compound, so that another may take its place: a man, but no football player."""
     before = caption.words[thing.start : thing.head]
@@ -512,6 +532,7 @@ _KINDS: dict[Callable[[_Caption], Iterator[list[Edit]]], float] = {
     _roles: 6,
     _persons: 6,
     _attributes: 6,
+    _places: 6,
     _colours: 1,
     _counts: 1,
     _directions: 1,

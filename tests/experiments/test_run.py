@@ -53,7 +53,7 @@ def own_results(tmp_path, monkeypatch):
 
 
 def test_every_variant_gets_its_arguments_and_all_first_seeds_come_first(tmp_path, tiny_clip, data):
-    runs = list(runs_of(json.loads(config_file(tmp_path, tiny_clip).read_text()), data))
+    runs = list(runs_of(json.loads(config_file(tmp_path, tiny_clip).read_text()), data, tmp_path))
     assert [(r.variant, r.seed) for r in runs] == [("full", 0), ("low rank", 0), ("full", 1), ("low rank", 1)]
     assert runs[1].arguments["lora_r"] == 2 and "by_base" not in runs[1].arguments
     assert runs[0].arguments["train_file"] == str(data / "pairs.jsonl") and "use_lora" not in runs[0].arguments
@@ -100,3 +100,55 @@ def test_a_run_that_fails_is_named_with_its_log(tmp_path, tiny_clip, data):
     with pytest.raises(InputError, match=r"tiny/odd/seed-0 ended with status 2: see .*seed-0\.log"):
         run(file, data, tmp_path / "runs")
     assert "--learning_rate" in (tmp_path / "runs" / "small" / "tiny" / "odd" / "seed-0.log").read_text()
+
+
+def test_figures_from_elsewhere_stay_until_the_arguments_change(tmp_path, tiny_clip, data, monkeypatch):
+    made = []
+    monkeypatch.setattr(module, "_train", lambda each, folder: folder.mkdir(parents=True))
+
+    def measure(each, folder, *_):
+        made.append(each.variant)
+        figures = {"arguments": each.arguments, "versions": {}, "date": str(len(made)), "figures": []}
+        folder.with_suffix(".json").write_text(json.dumps(figures))
+
+    monkeypatch.setattr(module, "_measure", measure)
+    results = run(config_file(tmp_path, tiny_clip, seeds=[0]), data, tmp_path / "one machine")
+    variants = {"full": {"lr_scheduler_type": "constant"}, "low rank": {"use_lora": True, "lora_r": 2}}
+    file = config_file(tmp_path, tiny_clip, seeds=[0], variants=variants)
+    run(file, data, tmp_path / "another", only="full")
+    assert made == ["full", "low rank", "full"]
+    assert {r["variant"]: r["date"] for r in json.loads(results.read_text())["runs"]} == {"full": "3", "low rank": "2"}
+    run(config_file(tmp_path, tiny_clip, seeds=[0], tasks=["order_text"]), data, tmp_path / "third", only="nothing")
+    assert json.loads(results.read_text())["runs"] == []
+
+
+def test_derived_training_files_are_asked_for_and_made(tmp_path, tiny_clip, data, capsys):
+    variants = {"negatives": {"train_file": "{files}/negatives.jsonl", "negative_weight": 1}}
+    file = config_file(tmp_path, tiny_clip, seeds=[0], variants=variants)
+    command = ["--data", str(data), "--runs", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit, match=r"files is not there. Make it first: python -m experiments files --data "):
+        main(["run", str(file), *command])
+
+    (data / "flickr8k").mkdir()
+    rows = [
+        ("1.jpg", "A dog chases a cat", "A hound is chasing a cat", "a cat that a dog is after"),
+        ("2.jpg", "A man in a red shirt walks", "A man in red walks", "a strolling man dressed in red"),
+        ("3.jpg", "A woman is reading", "A woman reads", "A woman reads"),
+    ]
+    names = ("image_id", "caption", "paraphrase_1", "paraphrase_2")
+    for name, repeated in (("llm", rows), ("human", [*rows, *rows])):
+        lines = [json.dumps(dict(zip(names, row))) for row in repeated]
+        (data / "flickr8k" / f"{name}_triples_train.jsonl").write_text("\n".join(lines))
+    main(["files", *command])
+    written = {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (tmp_path / "runs" / "files").glob("*.jsonl")
+    }
+    assert [row["image_id"] for row in written["people"]] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert [row["image_id"] for row in written["filtered"]] == ["1.jpg", "2.jpg"]
+    assert written["negatives"][0]["negative"] == "A cat chases a dog"
+    assert all(row["paraphrase_2"] == row["paraphrase_1"] for row in written["one-step"])
+    assert written["rules"] and {row["caption"] for row in written["rules"]} <= {row[1] for row in rows}
+    assert [row["image_id"] for row in written["model-people"]] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert len(written["all"]) == 6 + len(written["rules"])
+    assert len(written["first-500"]) == 3

@@ -5,16 +5,18 @@ import torch
 from transformers import AutoProcessor, CLIPModel
 
 from modeling_paraclip import __main__ as cli
-from modeling_paraclip import add_lora, load_clip
+from modeling_paraclip import add_lora, load_clip, train_last_layers
 from tests.modeling_paraclip.rows import make_rows, train
 from tests.modeling_paraclip.test_publish import randomise
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8, "dropout": 0.0}])
-def test_a_checkpoint_becomes_a_model(lora, tiny_clip, tokenizer, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("lora", "layers"), [(None, None), ({"r": 4, "alpha": 8, "dropout": 0.0}, None), (None, 1)])
+def test_a_checkpoint_becomes_a_model(lora, layers, tiny_clip, tokenizer, tmp_path, monkeypatch, capsys):
     model = load_clip(tiny_clip, vision=False)
+    if layers is not None:
+        train_last_layers(model, layers)
     model = add_lora(model, **lora) if lora else model
-    run = {"base": str(tiny_clip), "revision": "main", "lora": lora}
+    run = {"base": str(tiny_clip), "revision": "main", "lora": lora, "trained_layers": layers}
     trainer = train(tiny_clip, tmp_path / "run", tokenizer, make_rows(8), model=model, run=run, max_steps=2,
                     save_strategy="steps", save_steps=2)  # fmt: skip
     cli.main(["publish", str(tmp_path / "run" / "checkpoint-2"), "--output", str(tmp_path / "out")])

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -6,7 +7,15 @@ import torch
 from transformers import AutoProcessor, BertConfig, BertModel, CLIPModel
 
 from dataset_builder import scenes
-from modeling_paraclip import BASE_MODEL_DIR, ParaCLIPLoss, add_lora, encode_texts, load_clip
+from modeling_paraclip import (
+    BASE_MODEL_DIR,
+    InputError,
+    ParaCLIPLoss,
+    add_lora,
+    encode_texts,
+    load_clip,
+    train_last_layers,
+)
 
 TEXTS = ["a red circle", "two small blue stars left of a big green square on grass", "moon"]
 
@@ -111,3 +120,18 @@ def test_lora_is_on_the_text_tower_only(tiny_clip):
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert all("lora_" in name or "text_projection.modules_to_save" in name for name in trained)
     assert any("text_projection" in name for name in trained)
+
+
+@pytest.mark.parametrize("name", ["tiny_clip", "tiny_siglip", "tiny_dual"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_only_the_last_layers_and_what_follows_them_train(name, layers, request):
+    model = load_clip(request.getfixturevalue(name), vision=False)
+    names = [name for name, _ in model.named_parameters() if "embedding" not in name]
+    places = [re.search(r"\.layers?\.(\d+)\.", name) for name in names]
+    count = 1 + max(int(place[1]) for place in places if place)
+    train_last_layers(model, layers)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {n for n, place in zip(names, places) if not place or int(place[1]) >= count - layers}
+    assert 0 < len(trained) < len(names)
+    with pytest.raises(InputError, match=f"--trained_layers 99: the text tower has {count}."):
+        train_last_layers(model, 99)
