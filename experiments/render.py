@@ -14,6 +14,7 @@ from eval.report import inert
 from .run import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "results.md"
+COLUMNS = 5  # of a table: with more variants each has a row instead
 PLACE = re.compile(r"(<!-- experiment: ([\w-]+) -->\n).*?(<!-- end of experiment -->)", re.S)
 
 
@@ -70,15 +71,15 @@ def beyond_noise(config: dict, row: str, runs: list[dict]) -> bool:
 
 
 def _table(config: dict, base: str, runs: list[dict]) -> str:
+    """A row for each figure and a column for each variant or, where these are many, the other way round."""
     by_variant = {name: [run for run in runs if run["variant"] == name] for name in config["variants"]}
     by_variant = {name: own for name, own in by_variant.items() if own}
-    seeds = {name: len(own) for name, own in by_variant.items()}
-    header = [base, "base", *(f"{inert(name)} ({seeds[name]})" for name in by_variant)]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    for row in config["rows"]:
-        first = figures(config, runs[0])[row][0]
-        lines.append([row, f"{100 * first:.1f}", *(_cell(config, row, own) for own in by_variant.values())])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    before = figures(config, runs[0])
+    columns = [[base, *config["rows"]], ["base", *(f"{100 * before[row][0]:.1f}" for row in config["rows"])]]
+    for name, own in by_variant.items():
+        columns.append([f"{inert(name)} ({len(own)})", *(_cell(config, row, own) for row in config["rows"])])
+    header, *rows = columns if len(by_variant) > COLUMNS else zip(*columns)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---", *["---:"] * (len(header) - 1)], *rows])
 
 
 def _cell(config: dict, row: str, runs: list[dict]) -> str:

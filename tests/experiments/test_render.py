@@ -41,6 +41,16 @@ def test_the_table_is_worked_out_by_hand(results):
     assert "| small | base | full (2) | none (1) |" in text and "large" not in text
 
 
+def test_many_variants_have_rows(results, monkeypatch):
+    monkeypatch.setattr(render, "COLUMNS", 1)
+    assert part("small").splitlines()[2:6] == [
+        "| small | overlap | STS, mean |",
+        "| --- | ---: | ---: |",
+        "| base | 20.0 | 40.0 |",
+        "| full (2) | 45.0 (+25.0 ± 63.5) | 45.0 (**+5.0**) |",
+    ]
+
+
 def test_beyond_noise_is_of_seeds_and_of_queries():
     assert over_seeds([0.1]) is None
     close = [one(0, 0.40, 0.1, 0.3), one(1, 0.41, 0.1, 0.3)]
