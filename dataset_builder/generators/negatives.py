@@ -69,6 +69,9 @@ _NO_HALVES = frozenset(GENDERED) | {"is", "are", "was", "were", "child"}  # of a
 _ONE_SIDED = frozenset(
     {"in", "on", "onto", "into", "inside", "under", "over", "above", "below", "behind", "through", "across", "atop"}
 )
+_MUTUAL = frozenset(
+    {"and", "or", "by", "near", "next", "close", "beside", "alongside", "against", "between", "like", "of", "together"}
+)
 Edit = tuple[int, int, str]  # first word, last word, what takes their place
 
 
@@ -296,19 +299,22 @@ def _persons(caption: _Caption) -> Iterator[list[Edit]]:
 
 
 def _places(caption: _Caption) -> Iterator[list[Edit]]:
-    """a boat on a lake -> a lake on a boat: mostly absurd, and always something else (as in NegCLIP's negatives)"""
+    """a boy with a ball in a park -> a boy with a park in a ball: mostly absurd, as in NegCLIP, and another wish"""
     if _has_pronoun(caption):
         return
-    for one, other in itertools.pairwise(caption.things):
+    for one, other in itertools.combinations(caption.things, 2):
         between, after = caption.words[one.head + 1 : other.start], caption.word(other.head + 1)
-        if len(between) != 1 or between[0] not in _ONE_SIDED or _are_alike(one, other):
+        if not between or _MUTUAL & set(between) or not _ONE_SIDED & set(between) or (one.is_being and other.is_being):
             continue
-        if caption.word(one.start - 1) in ("at", "in", "of", "on"):  # the park in the shade, the shade in the park
+        if _are_alike(one, other) or {caption.word(one.start), caption.word(other.start)} & {"another", "some"}:
             continue
-        if one.is_plural != other.is_plural and after and not after.endswith("ing") and after not in _AFTER:
+        if caption.word(one.start - 1) in ("at", "in", "of", "on") and len(between) == 1:
+            continue  # the park in the shade, the shade in the park
+        if caption.word(one.start - 1) == "of" or after in ("of", "'s"):
+            continue
+        is_followed = after and not after.endswith("ing") and after not in _AFTER
+        if one.is_plural != other.is_plural and (len(between) > 1 or is_followed):
             continue  # a verb that agrees with one of them
-        if after in ("of", "'s") or {caption.word(one.start), caption.word(other.start)} & {"another", "some"}:
-            continue
         yield caption.swapped((one.start, one.head), (other.start, other.head))
 
 
