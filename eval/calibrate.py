@@ -6,8 +6,8 @@
 Protocol. A search always returns its nearest pictures, also for a wish that no picture shows. Here the pictures are
 divided in two halves, and each half is an index once: queries whose picture is in it should find something, and the
 others nothing. Rows with the same caption are one wish, for which each of their pictures is right. A query is answered
-if the similarity of its best picture is at or above the threshold. The threshold with the best F1 is chosen on the
-queries of every other picture. On the rest are measured: precision (of the answered queries, how many have their
+if the similarity of its best picture is at or above the threshold. The threshold with the best F1 is chosen on
+every other wish. On the rest are measured: precision (of the answered queries, how many have their
 picture in the index), recall (of those that have, how many are answered), AUC (which needs no threshold) and `flips`:
 the share of pairs of wordings of one wish, x with x' and x with x'', of which one is answered and the other is not.
 """
@@ -57,16 +57,15 @@ def calibrate(
         captions: the n texts x. A log has one as often as it found something.
 
     Raises:
-        ValueError: fewer than 4 pictures have queries; there would be nothing to choose on, or to measure on.
+        ValueError: there are fewer than 4 wishes; there would be nothing to choose on, or to measure on.
     """
-    asked = np.unique(picture_of_text)
-    if len(asked) < 4:
-        raise ValueError(f"a threshold needs queries of at least 4 pictures, here are {len(asked)}")
+    wishes, wish = np.unique(np.asarray(captions, dtype=object), return_inverse=True)
+    if len(wishes) < 4:
+        raise ValueError(f"a threshold needs at least 4 different captions, here are {len(wishes)}")
     order = np.random.default_rng(0).permutation(len(gallery_embeds))  # neighbours in a file may be alike
     half = np.empty(len(gallery_embeds), int)
     half[order] = np.arange(len(order)) % 2
-    chosen_on = np.isin(picture_of_text, asked[::2])
-    _, wish = np.unique(np.asarray(captions, dtype=object), return_inverse=True)
+    chosen_on = wish % 2 == 0
     scores, present = [], []
     for index in (0, 1):
         best = best_scores(text_embeds.reshape(-1, text_embeds.shape[-1]), gallery_embeds[half == index])

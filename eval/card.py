@@ -83,7 +83,7 @@ def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None, trained_layers:
         "formula": trainer.clip.loss.formula(),
         "text_temperature": f"{args.text_temperature:g}" if args.text_temperature else None,
         "lora": f", by LoRA of rank {lora_r} (merged here; the adapter is in `adapter/`)" if lora_r else "",
-        "layers": "" if trained_layers is None else f", only its last layers ({trained_layers}), norm and projection",
+        "layers": "" if trained_layers is None else f", only its last layers ({trained_layers}) and what follows them",
         "learning_rate": f"{args.learning_rate:g}",
         "batch_size": f"{trainer.run['batch_size']}{f' x {accumulated}' if accumulated > 1 else ''}",
         "steps": trainer.state.global_step,

@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
             write_files(args.data.resolve(), args.runs / "files")
         else:
             render.write_page()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. Give the same command again to go on.")
     except (InputError, OSError) as error:
         sys.exit(f"python -m experiments: {error}")
 

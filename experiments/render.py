@@ -20,6 +20,10 @@ PLACE = re.compile(r"(<!-- experiment: ([\w-]+) -->\n).*?(<!-- end of experiment
 
 def write_page() -> None:
     """Put each experiment's part between its two comments in docs/results.md, and draw its plot beside it."""
+    for found in PLACE.finditer(PAGE.read_text(encoding="utf-8")):
+        results = read_json(RESULTS / f"{found[2]}.json")
+        if "plot" in results["config"] and results["runs"]:
+            _draw(results["config"], results["runs"], _picture(found[2]))
     page = PLACE.sub(lambda found: found[1] + part(found[2]) + found[3], PAGE.read_text(encoding="utf-8"))
     write_text(PAGE, page)
 
@@ -34,10 +38,12 @@ def part(name: str) -> str:
         if own:
             lines += [_table(config, base, own), ""]
     if "plot" in config and runs:
-        picture = PAGE.with_name(f"{name}.png")
-        _draw(config, runs, picture)
-        lines += [f"![{config['plot']['says']}]({picture.name})", ""]
+        lines += [f"![{config['plot']['says']}]({_picture(name).name})", ""]
     return "\n".join(lines) + "\n"
+
+
+def _picture(name: str) -> Path:
+    return PAGE.with_name(f"{name}.png")
 
 
 def figures(config: dict, run: dict) -> dict[str, tuple[float, float]]:

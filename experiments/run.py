@@ -21,18 +21,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from eval import suite
 from eval.encoders import load_encoder
-from eval.files import read_json, write_text
+from eval.files import read_json, sha256_of, write_text
 from modeling_paraclip.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +51,11 @@ class Run:
     variant: str
     seed: int
     arguments: dict
+
+    @property
+    def name(self) -> str:
+        """As the configuration spells it."""
+        return f"{self.base}/{self.variant}/seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -79,37 +81,56 @@ def _placed(value, data: Path, files: Path):
 def run(config_file: Path, data: Path, folder: Path, *, only: str = "") -> Path:
     """Do what is not done yet, and write the figures of all finished runs to `experiments/results/NAME.json`.
 
-    A run that was interrupted goes on from its last checkpoint. A finished one is made again where its arguments have
-    changed.
+    A run that was interrupted goes on from its last checkpoint. A finished one is made again where its arguments, its
+    training file or the tasks have changed.
 
     Args:
         config_file: the configuration.
         data: folder with the data, in the layout of docs/evaluation.md.
         folder: where models and figures are kept, in a folder of the configuration's name.
-        only: part of "BASE/VARIANT/seed-N": other runs are left out.
+        only: part of "BASE/VARIANT/seed-N", as the configuration spells them: other runs are left out.
 
     Raises:
-        InputError: a run failed; the message names its log.
+        InputError: no run is left, a training file is not there, or a run failed; the message names its log.
     """
     config, files = read_json(config_file), (folder / "files").resolve()
-    folder = folder / config_file.stem
+    tasks, folder = config["tasks"], folder / config_file.stem
     runs = list(runs_of(config, data, files))
-    if any(str(files) in str(value) for each in runs for value in each.arguments.values()) and not files.is_dir():
-        raise InputError(f"{files} is not there. Make it first: python -m experiments files --data {data}")
-    for each in runs:
-        if only in str(each.folder) and not _is_done(folder / each.folder, each):
-            print(f"{date.today()} {each.folder}", flush=True)
-            _train(each, folder / each.folder)
-            _measure(each, folder / each.folder, config["tasks"], data)
-    return collect(config_file, folder, runs)
+    chosen = [each for each in runs if only in each.name]
+    if not chosen:
+        raise InputError(f"--only {only}: no run has this in its name, e.g. {runs[0].name}.")
+    for each in chosen:
+        if not _train_file(each).is_file():
+            made = f" Make it first: python -m experiments files --data {data}" if "{files}" in str(config) else ""
+            raise InputError(f"{_train_file(each)} is not there.{made}")
+    try:
+        for each in chosen:
+            if not _is_done(folder / each.folder, each, tasks):
+                print(f"{date.today()} {each.name}", flush=True)
+                _train(each, folder / each.folder)
+                _measure(each, folder / each.folder, tasks, data)
+    finally:
+        file = collect(config_file, folder, runs)
+    return file
 
 
-# Beside the folder of a run, which `train.py` wants to itself: .log, .arguments.json, and .json when it is finished
+# Beside the folder of a run, which `train.py` wants to itself: .log, .inputs.json, and .json when it is finished
 
 
-def _is_done(folder: Path, run: Run) -> bool:
+def _train_file(run: Run) -> Path:
+    return Path(run.arguments["train_file"])
+
+
+def _inputs(run: Run) -> dict:
+    """What a model depends on."""
+    file = _train_file(run)
+    return {"arguments": run.arguments, "train_file": sha256_of([file]) if file.is_file() else None}
+
+
+def _is_done(folder: Path, run: Run, tasks: list[str]) -> bool:
+    """Whether there are figures of this training by these tasks."""
     file = folder.with_suffix(".json")
-    return file.is_file() and read_json(file)["arguments"] == run.arguments
+    return file.is_file() and {**_inputs(run), "tasks": tasks}.items() <= read_json(file).items()
 
 
 def _train(run: Run, folder: Path) -> None:
@@ -117,14 +138,24 @@ def _train(run: Run, folder: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "--seed", str(run.seed), "--output_dir", str(folder)]
     for name, value in run.arguments.items():
         command += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
-    log, arguments = folder.with_suffix(".log"), folder.with_suffix(".arguments.json")
-    resumes = arguments.is_file() and read_json(arguments) == run.arguments
-    write_text(arguments, json.dumps(run.arguments, indent=1))
+    log, inputs = folder.with_suffix(".log"), folder.with_suffix(".inputs.json")
+    if inputs.is_file() and read_json(inputs) == _inputs(run):
+        if (folder / "README.md").is_file():  # trained, and not measured; the card comes last
+            return
+        resumes = any(folder.glob("checkpoint-*"))
+    else:
+        resumes = False
+    write_text(inputs, json.dumps(_inputs(run), indent=1))
     command += ["--resume_from_checkpoint", "last"] if resumes else ["--overwrite_output_dir", "True"]
     with log.open("a") as out:
-        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT).returncode
+        training = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            status = training.wait()
+        except KeyboardInterrupt:  # it was interrupted too, and saves what it has
+            training.wait()
+            raise
     if status:
-        raise InputError(f"{run.folder} ended with status {status}: see {log}.")
+        raise InputError(f"{run.name} ended with status {status}: see {log}.")
 
 
 @cache
@@ -133,7 +164,6 @@ def _base_figures(base: str, tasks: tuple[str, ...], data: Path) -> list[suite.M
 
 
 def _measure(run: Run, folder: Path, tasks: list[str], data: Path) -> None:
-    start = time.monotonic()
     base = _base_figures(run.arguments["model_name_or_path"], tuple(tasks), data)
     tuned = suite.evaluate(load_encoder(str(folder), keep_texts=False), tasks, data)[0]
     figures = []
@@ -151,10 +181,9 @@ def _measure(run: Run, folder: Path, tasks: list[str], data: Path) -> None:
             }
         )
     measured = {
-        "arguments": run.arguments,
-        "seconds": round(time.monotonic() - start),
+        **_inputs(run),
+        "tasks": tasks,
         "versions": suite.VERSIONS,
-        "threads": torch.get_num_threads(),
         "date": date.today().isoformat(),
         "figures": figures,
     }
@@ -169,9 +198,9 @@ def collect(config_file: Path, folder: Path, runs: list[Run]) -> Path:
     file, config, finished = RESULTS / config_file.name, read_json(config_file), []
     elsewhere = _published(file, config)
     for each in runs:
-        if _is_done(folder / each.folder, each):
+        if _is_done(folder / each.folder, each, config["tasks"]):
             measured = read_json((folder / each.folder).with_suffix(".json"))
-            kept = {name: measured[name] for name in ("versions", "date", "figures")}
+            kept = {name: measured[name] for name in ("train_file", "versions", "date", "figures")}
             finished.append({"base": each.base, "variant": each.variant, "seed": each.seed, **kept})
         elif each.folder in elsewhere:
             finished.append(elsewhere[each.folder])

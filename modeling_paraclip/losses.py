@@ -245,11 +245,12 @@ class ParaCLIPLoss(nn.Module):
         text_logit_scale: logarithm of the temperature scale of the text-text terms. None: the model's, as in the
             paper.
         negative_weight: how often a row's negative, a text that sounds like its caption and means something else,
-            counts in the denominator of that row in L1 and L2. Not in the paper.
+            counts in the denominator of that row in both L1 and in L2. Not in the paper.
         weights: `NAME_weight=...` for each term whose weight is not the default; 1 each in the paper.
 
     Raises:
-        ValueError: there is no such term, or all weights are 0.
+        ValueError: there is no such term; all weights are 0; `negative_weight` is below 0, or no term with a weight
+            takes the negatives.
     """
 
     def __init__(self, *, text_logit_scale: float | None = None, negative_weight: float = 0.0, **weights: float):
@@ -261,13 +262,22 @@ class ParaCLIPLoss(nn.Module):
             raise ValueError(f"{', '.join(weights)}: no such weight; there are {', '.join(self.weights)}")
         if not any(self.weights.values()):
             raise ValueError("all weights of the loss are 0: there is nothing to train")
+        if negative_weight < 0:
+            raise ValueError(f"negative_weight {negative_weight}: is below 0")
+        if negative_weight and not self._with_negatives():
+            raise ValueError("negative_weight: none of the terms that take negatives has a weight")
+
+    def _with_negatives(self) -> list[str]:
+        return [term.symbol for term in TERMS if term.takes_negatives and self.weights[term.name]]
 
     def formula(self) -> str:
         """E.g. `L = L1(images, x'') + 0.3 L2(x, x') + 0.3 L3(x', x'')`."""
         used = [(self.weights[term.name], term.symbol) for term in TERMS if self.weights[term.name]]
         formula = "L = " + " + ".join(symbol if weight == 1 else f"{weight:g} {symbol}" for weight, symbol in used)
+        if not self.negative_weight:
+            return formula
         times = "" if self.negative_weight == 1 else f"{self.negative_weight:g} times "
-        return f"{formula}, negatives {times}in the denominators of L1 and L2" if self.negative_weight else formula
+        return f"{formula}, negatives {times}in the denominators of {', '.join(self._with_negatives())}"
 
     def forward(
         self,
@@ -307,11 +317,7 @@ class ParaCLIPLoss(nn.Module):
         if self.negative_weight:
             if negative_embeds is None:
                 raise ValueError("negative_weight needs negative_embeds")
-            count = (
-                torch.ones(len(negative_embeds), device=negative_embeds.device)
-                if has_negative is None
-                else has_negative
-            )
+            count = negative_embeds.new_ones(len(negative_embeds)) if has_negative is None else has_negative
             options = {"negatives": negative_embeds, "negative_weights": self.negative_weight * count.float()}
         losses = {}
         for term in TERMS:

@@ -232,14 +232,14 @@ def load_clip(model_name_or_path: str | Path, *, vision: bool = True, **hub_kwar
 
 
 def train_last_layers(model: Paraphrased, layers: int) -> None:
-    """Of the text tower, train only the last `layers` layers and what comes after them: norm and projection.
+    """Of the text tower, train only the last `layers` layers and what follows them, e.g. CLIP's norm and projection.
 
     Raises:
-        InputError: there are fewer layers.
+        InputError: there are fewer layers, or `layers` is below 0.
     """
     embeddings = next(module for name, module in model.text_model.named_modules() if name.endswith("embeddings"))
     blocks = next(module for module in model.text_model.modules() if isinstance(module, nn.ModuleList))
-    if layers > len(blocks):
+    if not 0 <= layers <= len(blocks):
         raise InputError(f"--trained_layers {layers}: the text tower has {len(blocks)}.")
     for module in (embeddings, *blocks[: len(blocks) - layers]):
         module.requires_grad_(False)

@@ -72,6 +72,9 @@ RANGES = {  # what these numbers can be, both ends included
     "max_steps": (-1, MANY),
     **dict.fromkeys(("seed", "data_seed"), (0, 2**32 - 1)),
     "save_total_limit": (1, MANY),
+    **{f"{term.name}_weight": (0, 1e6) for term in TERMS},
+    "text_temperature": (1e-3, 1e3),
+    "validation_split_percentage": (0, 100),
 }
 
 
@@ -97,8 +100,8 @@ class ModelArguments:
     trained_layers: int | None = field(
         default=None,
         metadata={
-            "help": "Train only the last layers of the text tower, as many as given, and its projection. 0: only the "
-            "last norm and the projection. Default: all."
+            "help": "Train only the last layers of the text tower, as many as given, and what follows them. 0: only "
+            "that, e.g. the last norm and the projection. Default: all."
         },
     )
 
@@ -241,8 +244,8 @@ class ParaCLIPTrainingArguments(TrainingArguments):
     negative_weight: float = field(
         default=0.0,
         metadata={
-            "help": "How often the text in the column `negative` of a row counts in the denominator of that row in L1 "
-            "and L2, e.g. 1. Not in the paper. 0: the column is not read."
+            "help": "How often the text in the column `negative` of a row counts in the denominator of that row in "
+            "both L1 and in L2, e.g. 1. Not in the paper. 0: the column is not read."
         },
     )
     text_temperature: float | None = field(
@@ -269,11 +272,13 @@ class ParaCLIPTrainingArguments(TrainingArguments):
                 raise InputError(f"--{name} cannot be used: {why}.")
         super().__post_init__()
         self._refuse_unusable()
+        if self.recipe not in RECIPES:
+            raise InputError(f"--recipe {self.recipe}: has to be one of {', '.join(RECIPES)}.")
         for term in TERMS:
             name = f"{term.name}_weight"
             if getattr(self, name) is None:
                 setattr(self, name, float(RECIPES[self.recipe].get(name, term.weight)))
-        if self.text_temperature is not None and self.text_temperature <= 0:
+        if self.text_temperature is not None and not self.text_temperature > 0:
             raise InputError(f"--text_temperature {self.text_temperature}: has to be above 0.")
         if self.encode_chunk_tokens < 1:
             raise InputError(f"--encode_chunk_tokens {self.encode_chunk_tokens}: has to be at least 1.")
@@ -358,7 +363,7 @@ def check_args(model: ModelArguments, data: DataArguments, args: ParaCLIPTrainin
     if args.per_device_train_batch_size == 1:
         raise InputError("--per_device_train_batch_size: a batch of 1 has no negatives, and its loss is always 0.")
     for name, (low, high) in RANGES.items():
-        value = next(getattr(group, name) for group in (model, args) if hasattr(group, name))
+        value = next(getattr(group, name) for group in (model, data, args) if hasattr(group, name))
         if value is not None and not low <= value <= high:  # nor where it is no number
             raise InputError(f"--{name} {value}: has to be within {low:g} and {high:g}.")
     if args.torch_compile and args.torch_compile_backend not in torch._dynamo.list_backends(None):

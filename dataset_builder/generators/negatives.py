@@ -59,7 +59,7 @@ from .grammar import (
     with_articles,
 )
 
-VERSION = "negatives-2"  # the choice among the changes depends on it
+VERSION = "negatives-3"  # the choice among the changes depends on it
 _WORD = re.compile(r"\w[\w'\N{RIGHT SINGLE QUOTATION MARK}-]*|[^\w\s]")
 _SOMEONE = BEINGS | {"people"}
 _AFTER = (PREPOSITIONS | LINKS | {"during"}) - {"on", "that", "and"}  # what a noun ends before
@@ -71,6 +71,12 @@ _ONE_SIDED = frozenset(
 )
 _MUTUAL = frozenset(
     {"and", "or", "by", "near", "next", "close", "beside", "alongside", "against", "between", "like", "of", "together"}
+    | {"from", "with"}
+)
+# What is on someone as much as someone is on it: a dog on a leash, a man on skis, a girl on the phone
+_ATTACHED = frozenset(
+    {"leash", "lead", "string", "rope", "chain", "strap", "harness", "cord", "line", "hook", "wire", "tether"}
+    | {"leashes", "skis", "ski", "skate", "skates", "stilts", "crutches", "phone", "cellphone", "telephone"}
 )
 Edit = tuple[int, int, str]  # first word, last word, what takes their place
 
@@ -310,12 +316,20 @@ def _places(caption: _Caption) -> Iterator[list[Edit]]:
             continue
         if caption.word(one.start - 1) in ("at", "in", "of", "on") and len(between) == 1:
             continue  # the park in the shade, the shade in the park
-        if caption.word(one.start - 1) == "of" or after in ("of", "'s"):
+        if caption.word(one.start - 1) == "of" or after == "of" or _ATTACHED & {one.word, other.word}:
+            continue
+        if any(_may_be_verb(caption, thing.head) for thing in (one, other)):
             continue
         is_followed = after and not after.endswith("ing") and after not in _AFTER
         if one.is_plural != other.is_plural and (len(between) > 1 or is_followed):
             continue  # a verb that agrees with one of them
         yield caption.swapped((one.start, one.head), (other.start, other.head))
+
+
+def _may_be_verb(caption: _Caption, i: int) -> bool:
+    """Whether a noun may be what is done: "a dog jumps over", "runs through grass"."""
+    word, before = caption.words[i], caption.word(i - 1)
+    return "VERB" in lemmas_of(word) and before not in DETERMINERS | NUMBERS and word not in _SOMEONE
 
 
 def _is_plain(caption: _Caption, thing: _Thing) -> bool:

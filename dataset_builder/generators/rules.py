@@ -29,6 +29,7 @@ from .grammar import (
     with_articles,
 )
 from .lexicon import ADJECTIVES, GROUND, IDIOMS, INTRANSITIVE, NOUNS, PHRASES, TRANSITIVE
+from .negatives import VERSION as NEGATIVES
 from .negatives import negative
 from .syntax import alternate
 
@@ -57,7 +58,7 @@ class RulesGenerator:
             raise InputError(
                 f"--generator rules needs the package {error.name}: pip install 'paraclip[generate]'"
             ) from error
-        self.identity = {"model": VERSION}
+        self.identity = {"model": VERSION, "negatives": NEGATIVES}
         self.sampling: dict = {}
         self.max_tokens = None
         self.retried = 0

@@ -53,15 +53,25 @@ def test_a_wish_that_found_several_pictures_has_each_of_them():
     """As in a log: a hundred people ask for the same, and each takes another picture."""
     texts, gallery, picture, captions = embeds(60, 30, 0.01)
     everyone = np.repeat(texts[:1], 60, axis=0)
-    found = calibrate(everyone, gallery, picture, ["sunset"] * 60)
+    found = calibrate(everyone, gallery, picture, ["sunset", "sundown", "dusk", "evening"] * 15)
     assert (found.precision, found.recall, found.flips) == (1, 1, 0)  # either half has a sunset
     assert np.isnan(found.auc)  # no query without one
     assert calibrate(everyone, gallery, picture, captions).precision == 0.5  # sixty wishes
 
 
-def test_too_few_pictures_are_refused():
-    with pytest.raises(ValueError, match="at least 4 pictures, here are 3"):
-        calibrate(*embeds(6, 3, 0.1))
+def test_no_wish_is_both_chosen_and_measured_on():
+    """Every other wish is far from its picture, which lowers no threshold: it is chosen on the others."""
+    texts, gallery, picture, _ = embeds(80, 40, 0.01)
+    captions = [f"{number:02}" for number in range(40)] * 2
+    texts[1::2] = unit(np.random.default_rng(1).normal(size=(1, 1, 32)))
+    found = calibrate(texts, gallery, picture, captions)
+    assert found.threshold > 0.7 and found.recall == 0 and found.queries == 2 * 3 * 40
+
+
+def test_too_few_wishes_are_refused():
+    texts, gallery, picture, _ = embeds(6, 6, 0.1)
+    with pytest.raises(ValueError, match="at least 4 different captions, here are 3"):
+        calibrate(texts, gallery, picture, ["a", "b", "c"] * 2)
 
 
 def test_the_command_compares_models(folder, tiny_clip, tmp_path, capsys):

@@ -73,8 +73,10 @@ def test_a_plot_has_a_point_for_each_variant(results, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     config = {**CONFIG, "plot": {"x": "overlap", "y": "STS, mean", "says": "gain against loss"}}
     (tmp_path / "small.json").write_text(json.dumps({"config": config, "runs": results}))
+    (tmp_path / "results.md").write_text("<!-- experiment: small -->\n<!-- end of experiment -->\n")
     monkeypatch.setattr(render, "PAGE", tmp_path / "results.md")
-    assert "![gain against loss](small.png)" in part("small")
+    write_page()
+    assert "![gain against loss](small.png)" in (tmp_path / "results.md").read_text()
     assert (tmp_path / "small.png").stat().st_size > 1000
 
 

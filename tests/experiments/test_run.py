@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +53,6 @@ def config_file(tmp_path, tiny_clip, **changes):
 
 @pytest.fixture(autouse=True)
 def own_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "RESULTS", tmp_path)
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
 
@@ -76,23 +81,103 @@ def test_a_configuration_is_trained_measured_and_not_done_twice(tmp_path, tiny_c
     assert again is None and json.loads((tmp_path / "results" / "small.json").read_text()) == results
 
 
-def test_a_run_whose_arguments_changed_is_made_again(tmp_path, tiny_clip, data, monkeypatch):
+@pytest.fixture
+def made(monkeypatch):
+    """The variants that were trained and measured, one after the other: nothing is."""
+    made = []
+    monkeypatch.setattr(module, "_train", lambda each, folder: folder.mkdir(parents=True, exist_ok=True))
+
+    def measure(each, folder, tasks, data):
+        made.append(each.variant)
+        figures = {**module._inputs(each), "tasks": tasks, "versions": {}, "date": str(len(made)), "figures": []}
+        folder.with_suffix(".json").write_text(json.dumps(figures))
+
+    monkeypatch.setattr(module, "_measure", measure)
+    return made
+
+
+def test_a_run_whose_arguments_data_or_tasks_changed_is_made_again(tmp_path, tiny_clip, data, made):
+    def again(**changes):
+        made.clear()
+        run(config_file(tmp_path, tiny_clip, seeds=[0], **changes), data, tmp_path / "runs")
+        return list(made)
+
+    assert again() == ["full", "low rank"]
+    assert again() == []
+    assert again(variants={"full": {}, "low rank": {"use_lora": True}}) == ["low rank"]
+    changed = {"variants": {"full": {}}}
+    assert again(tasks=["sts", "order_text"], **changed) == ["full"]
+    assert again(**changed) == ["full"]
+    with (data / "pairs.jsonl").open("a") as lines:
+        lines.write("\n")
+    assert again(**changed) == ["full"]
+
+
+def test_only_names_runs_as_the_configuration_spells_them(tmp_path, tiny_clip, data, made):
+    variants = {"both, 1": {}, "both, 100": {}, "paper's loss": {}}
+    file = config_file(tmp_path, tiny_clip, seeds=[0], variants=variants)
+    run(file, data, tmp_path / "runs", only="both, 1/")
+    run(file, data, tmp_path / "runs", only="paper's loss")
+    assert made == ["both, 1", "paper's loss"]
+    with pytest.raises(InputError, match=r"--only large: no run has this in its name, e.g. tiny/both, 1/seed-0"):
+        run(file, data, tmp_path / "runs", only="large")
+
+
+def test_what_was_trained_and_not_measured_is_only_measured(tmp_path, tiny_clip, data, monkeypatch):
     trained = []
-    monkeypatch.setattr(
-        module, "_train", lambda each, folder: trained.append(each.variant) or folder.mkdir(parents=True)
+    monkeypatch.setattr(module, "_measure", lambda *_: None)
+
+    class Training:
+        def __init__(self, command, **_):
+            trained.append("last" in command)
+            folder = Path(command[command.index("--output_dir") + 1])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ("README.md" if trained[-1] else "checkpoint-1")).mkdir()
+            self.wait = lambda: 0
+
+    monkeypatch.setattr(module.subprocess, "Popen", Training)
+    file = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}})
+    for _ in range(2):
+        run(file, data, tmp_path / "runs")
+    assert trained == [False, True]  # from the start, from the checkpoint
+    card = next((tmp_path / "runs").rglob("README.md"))
+    card.rmdir(), card.touch()
+    run(file, data, tmp_path / "runs")
+    assert len(trained) == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name != "posix", reason="Ctrl-C of a terminal of POSIX")
+def test_ctrl_c_lets_the_training_save(tmp_path, tiny_clip, data, monkeypatch):
+    saver = tmp_path / "saver.py"
+    saver.write_text(
+        "import pathlib, signal, sys, time\n"
+        "def save(*_): time.sleep(1); pathlib.Path(sys.argv[1]).touch(); sys.exit(3)\n"
+        "signal.signal(signal.SIGINT, save)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
     )
-    monkeypatch.setattr(
-        module,
-        "_measure",
-        lambda each, folder, *_: folder.with_suffix(".json").write_text(
-            json.dumps({"arguments": each.arguments, "versions": {}, "date": "", "figures": []})
-        ),
-    )
-    run(config_file(tmp_path, tiny_clip, seeds=[0]), data, tmp_path / "runs")
-    monkeypatch.setattr(module, "_train", lambda each, folder: trained.append(f"{each.variant} again"))
-    changed = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}, "low rank": {"use_lora": True}})
-    run(changed, data, tmp_path / "runs")
-    assert trained == ["full", "low rank", "low rank again"]
+    started = subprocess.Popen
+
+    class Interrupted(started):
+        def __init__(self, command, **kwargs):
+            super().__init__([sys.executable, str(saver), str(tmp_path / "saved")], **kwargs)
+            self.calls = 0
+
+        def wait(self, *args, **kwargs):
+            self.calls += 1
+            if self.calls == 1:
+                log = next((tmp_path / "runs").rglob("*.log"))
+                while "ready" not in log.read_text():
+                    time.sleep(0.05)
+                self.send_signal(signal.SIGINT)
+                raise KeyboardInterrupt
+            return super().wait(*args, **kwargs)
+
+    monkeypatch.setattr(module.subprocess, "Popen", Interrupted)
+    file = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}})
+    with pytest.raises(SystemExit, match=r"Stopped\. Give the same command again"):
+        main(["run", str(file), "--data", str(data), "--runs", str(tmp_path / "runs")])
+    assert (tmp_path / "saved").exists()
 
 
 def test_a_run_that_fails_is_named_with_its_log(tmp_path, tiny_clip, data):
@@ -102,31 +187,24 @@ def test_a_run_that_fails_is_named_with_its_log(tmp_path, tiny_clip, data):
     assert "--learning_rate" in (tmp_path / "runs" / "small" / "tiny" / "odd" / "seed-0.log").read_text()
 
 
-def test_figures_from_elsewhere_stay_until_the_arguments_change(tmp_path, tiny_clip, data, monkeypatch):
-    made = []
-    monkeypatch.setattr(module, "_train", lambda each, folder: folder.mkdir(parents=True))
-
-    def measure(each, folder, *_):
-        made.append(each.variant)
-        figures = {"arguments": each.arguments, "versions": {}, "date": str(len(made)), "figures": []}
-        folder.with_suffix(".json").write_text(json.dumps(figures))
-
-    monkeypatch.setattr(module, "_measure", measure)
+def test_figures_from_elsewhere_stay_until_the_arguments_change(tmp_path, tiny_clip, data, made):
     results = run(config_file(tmp_path, tiny_clip, seeds=[0]), data, tmp_path / "one machine")
     variants = {"full": {"lr_scheduler_type": "constant"}, "low rank": {"use_lora": True, "lora_r": 2}}
     file = config_file(tmp_path, tiny_clip, seeds=[0], variants=variants)
     run(file, data, tmp_path / "another", only="full")
     assert made == ["full", "low rank", "full"]
     assert {r["variant"]: r["date"] for r in json.loads(results.read_text())["runs"]} == {"full": "3", "low rank": "2"}
-    run(config_file(tmp_path, tiny_clip, seeds=[0], tasks=["order_text"]), data, tmp_path / "third", only="nothing")
-    assert json.loads(results.read_text())["runs"] == []
+    run(config_file(tmp_path, tiny_clip, seeds=[0], tasks=["order_text"]), data, tmp_path / "third", only="full")
+    assert [r["date"] for r in json.loads(results.read_text())["runs"]] == ["4"]
 
 
 def test_derived_training_files_are_asked_for_and_made(tmp_path, tiny_clip, data, capsys):
     variants = {"negatives": {"train_file": "{files}/negatives.jsonl", "negative_weight": 1}}
     file = config_file(tmp_path, tiny_clip, seeds=[0], variants=variants)
     command = ["--data", str(data), "--runs", str(tmp_path / "runs")]
-    with pytest.raises(SystemExit, match=r"files is not there. Make it first: python -m experiments files --data "):
+    with pytest.raises(
+        SystemExit, match=r"negatives.jsonl is not there. Make it first: python -m experiments files --data "
+    ):
         main(["run", str(file), *command])
 
     (data / "flickr8k").mkdir()

@@ -181,7 +181,14 @@ def test_rows_without_a_negative_give_it_no_gradient():
 
 
 def test_negatives_are_part_of_the_formula_and_must_be_there():
-    assert ParaCLIPLoss(negative_weight=1).formula().endswith(", negatives in the denominators of L1 and L2")
+    found = ParaCLIPLoss(negative_weight=1).formula()
+    assert found.endswith(", negatives in the denominators of L1(images, x''), L2(x, x')")
+    found = ParaCLIPLoss(negative_weight=1, image_caption_weight=1, caption_paraphrase_weight=0).formula()
+    assert found.endswith(" of L1(images, x''), L1(images, x)")
+    with pytest.raises(ValueError, match="negative_weight -1: is below 0"):
+        ParaCLIPLoss(negative_weight=-1)
+    with pytest.raises(ValueError, match="none of the terms that take negatives has a weight"):
+        ParaCLIPLoss(negative_weight=1, image_text_weight=0, caption_paraphrase_weight=0)
     assert "0.5 times" in ParaCLIPLoss(negative_weight=0.5).formula()
     with pytest.raises(ValueError, match="negative_embeds"):
         ParaCLIPLoss(negative_weight=1)(*tensors(*embeds(3, views=4)), 1.0)
