@@ -158,6 +158,8 @@ def overview(trainer: EvaluatingTrainer, train: Dataset) -> str:
         "train on": f"{len(train):,} triples of {len(set(train['image_id'])):,} pictures",
         "measure": f"{', '.join(measured)}; gallery of {gallery:,} pictures" if measured else "nothing",
         "loss": trainer.clip.loss.formula(),
+        "weights": f"{sum(p.numel() for p in trainer.model.parameters() if p.requires_grad):,} are trained"
+        + (", of LoRA" if trainer.run["lora"] else ", of the text tower"),
         "steps": f"{steps:,} of {trainer.run['batch_size'] * args.gradient_accumulation_steps:,} triples",
         "time": f"very roughly {f'{seconds:.0f} seconds' if seconds < 100 else f'{seconds / 60:.0f} minutes'}, "
         "without evaluation",

@@ -171,6 +171,26 @@ def test_lora_leaves_the_frozen_side_alone_and_an_adapter(tiny_clip, pairs, tmp_
     assert "LoRA of rank 4" in (tmp_path / "README.md").read_text()
 
 
+def test_only_the_last_layers_change_and_the_card_says_so(tiny_clip, pairs, tmp_path, capsys):
+    run(tiny_clip, pairs, tmp_path, "--trained_layers", "1", "--max_steps", "2")
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_clip, tmp_path))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    layers = 1 + max(
+        int(found[1]) for name in before if (found := re.match(r"text_model\.encoder\.layers\.(\d+)", name))
+    )
+    assert changed and all(
+        name.startswith(
+            (f"text_model.encoder.layers.{layers - 1}.", "text_model.final_layer_norm.", "text_projection.")
+        )
+        for name in changed
+    )
+    assert "only its last layers (1) and what follows them" in (tmp_path / "README.md").read_text()
+    count = sum(before[name].numel() for name in before if name in changed)
+    assert f"weights: {count:,} are trained, of the text tower" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"--trained_layers 9: the text tower has \d"):
+        run(tiny_clip, pairs, tmp_path / "more", "--trained_layers", "9")
+
+
 def test_negatives_are_trained_against(tiny_clip, pairs, tmp_path, capsys):
     shutil.copytree(pairs, tmp_path / "pairs")
     file = tmp_path / "pairs" / "pairs.jsonl"
@@ -186,7 +206,10 @@ def test_negatives_are_trained_against(tiny_clip, pairs, tmp_path, capsys):
         run(tiny_clip, tmp_path / "pairs", tmp_path / weight, "--negative_weight", weight, "--max_steps", "2")
         weights[weight] = load_file(tmp_path / weight / "model.safetensors")["text_projection.weight"]
     assert not torch.equal(weights["0"], weights["2"])
-    assert "negatives 2 times in the denominators of L1 and L2" in (tmp_path / "2" / "README.md").read_text()
+    assert (
+        "negatives 2 times in the denominators of L1(images, x''), L2(x, x'), L1(images, x)"
+        in (tmp_path / "2" / "README.md").read_text()
+    )
     assert "negatives" not in (tmp_path / "0" / "README.md").read_text()
     rows[0]["negative"] = rows[0]["paraphrase_1"]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -459,6 +482,7 @@ def test_what_is_about_to_happen_is_said(tiny_clip, pairs, tmp_path, capsys):
     assert "loss: L = L1(images, x'') + L2(x, x') + L3(x', x'')" in said
     assert "steps: 4 of 8 triples" in said
     assert "time: very roughly" in said
+    assert re.search(r"weights: [\d,]+ are trained, of the text tower", said)
     assert "hardly anything can be learned in 4 steps" in said
     assert "figures mean little in a gallery of 15 pictures" in said
 
