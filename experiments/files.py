@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from dataset_builder.filters import Limits, Rejected, check_caption, check_paraphrase
+from dataset_builder.generators.grammar import COLOURS, COMMON_ADJECTIVES, DETERMINERS, NUMBERS, lemmas_of
 from dataset_builder.generators.negatives import negative
 from eval.files import file_rows, write_text
 from modeling_paraclip.errors import InputError
@@ -31,6 +34,7 @@ def write_files(data: Path, folder: Path) -> None:
     | one-step.jsonl     | the language model's x' in the place of x'', too                              |
     | filtered.jsonl     | those of the language model that this project's filters keep                  |
     | negatives.jsonl    | the language model's, with negatives by `rules`                               |
+    | swaps.jsonl        | the same, but two nouns have changed places where there are two               |
 
     Args:
         data: folder with the data, in the layout of docs/evaluation.md.
@@ -51,6 +55,24 @@ def write_files(data: Path, folder: Path) -> None:
     _write(folder / "one-step.jsonl", ({**row, "paraphrase_2": row["paraphrase_1"]} for row in model))
     _write(folder / "filtered.jsonl", filter(_is_kept, model))
     _write(folder / "negatives.jsonl", ({**row, "negative": negative(row["caption"])} for row in model))
+    _write(folder / "swaps.jsonl", ({**row, "negative": _swapped(row["caption"])} for row in model))
+
+
+def _swapped(caption: str) -> str | None:
+    """Two nouns in each other's place, as in NegCLIP (Yuksekgonul et al. 2023), whether or not that says another thing."""
+    words = caption.split()
+    before = DETERMINERS | COLOURS | COMMON_ADJECTIVES | NUMBERS
+    nouns = [
+        i
+        for i in range(1, len(words))
+        if words[i - 1].lower() in before and words[i].lower() not in before and "NOUN" in lemmas_of(words[i].lower())
+    ]
+    pairs = [(i, j) for i, j in itertools.combinations(nouns, 2) if words[i].lower() != words[j].lower()]
+    if not pairs:
+        return negative(caption)
+    i, j = random.Random(caption).choice(pairs)
+    words[i], words[j] = words[j], words[i]
+    return " ".join(words)
 
 
 def _rows(file: Path) -> list[dict]:

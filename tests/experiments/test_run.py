@@ -225,6 +225,8 @@ def test_derived_training_files_are_asked_for_and_made(tmp_path, tiny_clip, data
     assert [row["image_id"] for row in written["people"]] == ["1.jpg", "2.jpg", "3.jpg"]
     assert [row["image_id"] for row in written["filtered"]] == ["1.jpg", "2.jpg"]
     assert written["negatives"][0]["negative"] == "A cat chases a dog"
+    assert written["swaps"][0]["negative"] == "A cat chases a dog"
+    assert written["swaps"][1]["negative"] == "A shirt in a red man walks"
     assert all(row["paraphrase_2"] == row["paraphrase_1"] for row in written["one-step"])
     assert written["rules"] and {row["caption"] for row in written["rules"]} <= {row[1] for row in rows}
     assert [row["image_id"] for row in written["model-people"]] == ["1.jpg", "2.jpg", "3.jpg"]
