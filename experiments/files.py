@@ -59,7 +59,7 @@ def write_files(data: Path, folder: Path) -> None:
 
 
 def _swapped(caption: str) -> str | None:
-    """Two nouns in each other's place, as in NegCLIP (Yuksekgonul et al. 2023), whether or not that says another thing."""
+    """Two nouns change places, as in NegCLIP (Yuksekgonul et al. 2023), whatever the caption then says."""
     words = caption.split()
     before = DETERMINERS | COLOURS | COMMON_ADJECTIVES | NUMBERS
     nouns = [
