@@ -204,7 +204,8 @@ def collect(config_file: Path, folder: Path, runs: list[Run]) -> Path:
             finished.append({"base": each.base, "variant": each.variant, "seed": each.seed, **kept})
         elif each.folder in elsewhere:
             finished.append(elsewhere[each.folder])
-    write_text(file, json.dumps({"config": config, "runs": finished}, indent=1) + "\n")
+    lines = ",\n".join(map(json.dumps, finished))  # a line for each run
+    write_text(file, f'{{"config": {json.dumps(config)}, "runs": [\n{lines}\n]}}\n')
     return file
 
 
