@@ -105,17 +105,17 @@ def _draw(config: dict, runs: list[dict], path: Path) -> None:
 
     plot = config["plot"]
     bases = [base for base in config["bases"] if any(run["base"] == base for run in runs)]
-    figure, panels = pyplot.subplots(1, len(bases), figsize=(6 * len(bases), 5), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(bases), figsize=(6 * len(bases), 5), squeeze=False, layout="constrained")
+    points = {}
     for base, panel in zip(bases, panels[0]):
-        for variant in config["variants"]:
+        for i, variant in enumerate(config["variants"]):
             own = [figures(config, run) for run in runs if (run["base"], run["variant"]) == (base, variant)]
             if own:
                 x, y = (100 * np.mean([f[plot[axis]][1] - f[plot[axis]][0] for f in own]) for axis in ("x", "y"))
-                panel.plot(x, y, "o", color="tab:blue")
-                panel.annotate(variant, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+                (points[variant],) = panel.plot(x, y, "o", color=f"C{i}", markersize=9)
         panel.axhline(0, color="grey", linewidth=0.8)
         panel.axvline(0, color="grey", linewidth=0.8)
         panel.set(title=base, xlabel=f"{plot['x']}, points gained", ylabel=f"{plot['y']}, points gained")
-    figure.tight_layout()
+    figure.legend(points.values(), points.keys(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
