@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
@@ -162,6 +162,7 @@ def test_a_silent_hub_is_given_up(monkeypatch):
     """`model_info` asks for no time-out, and would wait for ever."""
     monkeypatch.setattr(weights, "HUB_SECONDS", 0.2)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    close_session()  # that of other tests may be bounded already, by more
     weights.bound_waits()
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         hub = HfApi(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
