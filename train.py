@@ -397,7 +397,7 @@ def card(
         num_train=f"{len(prepared.train):,}",
         command=command,
         gallery_size=f"{len(prepared.evaluation.gallery[0]):,}" if prepared.evaluation.sets else None,
-        **training_facts(trainer, model_args.lora_r if model_args.use_lora else None, model_args.trained_layers),
+        **training_facts(trainer),
     )
 
 

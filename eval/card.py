@@ -76,14 +76,15 @@ def write_card(
     write_text(path, str(card))
 
 
-def training_facts(trainer: ParaCLIPTrainer, lora_r: int | None, trained_layers: int | None) -> dict[str, Any]:
+def training_facts(trainer: ParaCLIPTrainer) -> dict[str, Any]:
     """What a card says about how a model was trained."""
     args, accumulated = trainer.args, trainer.args.gradient_accumulation_steps
+    lora, layers = trainer.run["lora"], trainer.run["trained_layers"]
     return {
         "formula": trainer.clip.loss.formula(),
         "text_temperature": f"{args.text_temperature:g}" if args.text_temperature else None,
-        "lora": f", by LoRA of rank {lora_r} (merged here; the adapter is in `adapter/`)" if lora_r else "",
-        "layers": "" if trained_layers is None else f", only its last layers ({trained_layers}) and what follows them",
+        "lora": f", by LoRA of rank {lora['r']} (merged here; the adapter is in `adapter/`)" if lora else "",
+        "layers": "" if layers is None else f", only its last layers ({layers}) and what follows them",
         "learning_rate": f"{args.learning_rate:g}",
         "batch_size": f"{trainer.run['batch_size']}{f' x {accumulated}' if accumulated > 1 else ''}",
         "steps": trainer.state.global_step,

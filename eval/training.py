@@ -159,7 +159,7 @@ def overview(trainer: EvaluatingTrainer, train: Dataset) -> str:
         "measure": f"{', '.join(measured)}; gallery of {gallery:,} pictures" if measured else "nothing",
         "loss": trainer.clip.loss.formula(),
         "weights": f"{sum(p.numel() for p in trainer.model.parameters() if p.requires_grad):,} are trained"
-        + (", of LoRA" if trainer.run["lora"] else ", of the text tower"),
+        + (", by LoRA" if trainer.run["lora"] else ", of the text tower"),
         "steps": f"{steps:,} of {trainer.run['batch_size'] * args.gradient_accumulation_steps:,} triples",
         "time": f"very roughly {f'{seconds:.0f} seconds' if seconds < 100 else f'{seconds / 60:.0f} minutes'}, "
         "without evaluation",

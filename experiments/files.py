@@ -16,7 +16,8 @@ from dataset_builder.generators.negatives import negative
 from eval.files import file_rows, write_text
 from modeling_paraclip.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+from .run import ROOT
+
 AMOUNTS = (500, 1000, 2000, 4000)
 
 

@@ -20,12 +20,12 @@ PLACE = re.compile(r"(<!-- experiment: ([\w-]+) -->\n).*?(<!-- end of experiment
 
 def write_page() -> None:
     """Put each experiment's part between its two comments in docs/results.md, and draw its plot beside it."""
-    for found in PLACE.finditer(PAGE.read_text(encoding="utf-8")):
+    page = PAGE.read_text(encoding="utf-8")
+    for found in PLACE.finditer(page):
         results = read_json(RESULTS / f"{found[2]}.json")
         if "plot" in results["config"] and results["runs"]:
             _draw(results["config"], results["runs"], _picture(found[2]))
-    page = PLACE.sub(lambda found: found[1] + part(found[2]) + found[3], PAGE.read_text(encoding="utf-8"))
-    write_text(PAGE, page)
+    write_text(PAGE, PLACE.sub(lambda found: found[1] + part(found[2]) + found[3], page))
 
 
 def part(name: str) -> str:

@@ -100,9 +100,10 @@ def run(config_file: Path, data: Path, folder: Path, *, only: str = "") -> Path:
     if not chosen:
         raise InputError(f"--only {only}: no run has this in its name, e.g. {runs[0].name}.")
     for each in chosen:
-        if not _train_file(each).is_file():
-            made = f" Make it first: python -m experiments files --data {data}" if "{files}" in str(config) else ""
-            raise InputError(f"{_train_file(each)} is not there.{made}")
+        file = _train_file(each)
+        if not file.is_file():
+            command = f"python -m experiments files --data {data} --runs {files.parent}"
+            raise InputError(f"{file} is not there.{f' Make it first: {command}' if files in file.parents else ''}")
     try:
         for each in chosen:
             if not _is_done(folder / each.folder, each, tasks):
@@ -139,12 +140,11 @@ def _train(run: Run, folder: Path) -> None:
     for name, value in run.arguments.items():
         command += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     log, inputs = folder.with_suffix(".log"), folder.with_suffix(".inputs.json")
-    if inputs.is_file() and read_json(inputs) == _inputs(run):
-        if (folder / "README.md").is_file():  # trained, and not measured; the card comes last
-            return
-        resumes = any(folder.glob("checkpoint-*"))
-    else:
-        resumes = False
+    begun = read_json(inputs) if inputs.is_file() else None
+    trained = {**_inputs(run), "trained": True}
+    if begun == trained:  # and not measured
+        return
+    resumes = begun == _inputs(run) and any(folder.glob("checkpoint-*"))
     write_text(inputs, json.dumps(_inputs(run), indent=1))
     command += ["--resume_from_checkpoint", "last"] if resumes else ["--overwrite_output_dir", "True"]
     with log.open("a") as out:
@@ -156,6 +156,7 @@ def _train(run: Run, folder: Path) -> None:
             raise
     if status:
         raise InputError(f"{run.name} ended with status {status}: see {log}.")
+    write_text(inputs, json.dumps(trained, indent=1))
 
 
 @cache

@@ -132,21 +132,24 @@ def test_what_was_trained_and_not_measured_is_only_measured(tmp_path, tiny_clip,
             trained.append("last" in command)
             folder = Path(command[command.index("--output_dir") + 1])
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ("README.md" if trained[-1] else "checkpoint-1")).mkdir()
-            self.wait = lambda: 0
+            (folder / "checkpoint-1").mkdir(exist_ok=True)
+            self.wait = lambda: 0 if trained[-1] else 1
 
     monkeypatch.setattr(module.subprocess, "Popen", Training)
     file = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {}})
-    for _ in range(2):
+    with pytest.raises(InputError, match="ended with status 1"):
         run(file, data, tmp_path / "runs")
+    run(file, data, tmp_path / "runs")
     assert trained == [False, True]  # from the start, from the checkpoint
-    card = next((tmp_path / "runs").rglob("README.md"))
-    card.rmdir(), card.touch()
     run(file, data, tmp_path / "runs")
     assert len(trained) == 2
+    changed = config_file(tmp_path, tiny_clip, seeds=[0], variants={"full": {"seed": 1}})
+    with pytest.raises(InputError, match="ended with status 1"):  # an old model is no model of these arguments
+        run(changed, data, tmp_path / "runs")
+    assert trained[2:] == [False]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name != "posix", reason="Ctrl-C of a terminal of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C of a terminal of POSIX")
 def test_ctrl_c_lets_the_training_save(tmp_path, tiny_clip, data, monkeypatch):
     saver = tmp_path / "saver.py"
     saver.write_text(
